@@ -1,0 +1,108 @@
+// Package api is how boxes and people talk to an agent or a witness: HTTPS with
+// JSON, TLS 1.3, both sides with certificates of the cluster; and the same over
+// a unix socket for commands on the box itself. It decides nothing.
+package api
+
+import (
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/event"
+	"gemel/node/replicator/control"
+)
+
+// Status is what `gemel status --json` prints: one node's whole view.
+type Status struct {
+	Version string        `json:"version"`
+	Cluster string        `json:"cluster"`
+	Node    string        `json:"node"`
+	Time    time.Time     `json:"time"`
+	Uptime  time.Duration `json:"uptime_ns"`
+	Peer    PeerStatus    `json:"peer"`
+	Witness VoterStatus   `json:"witness"`
+	Links   []LinkStatus  `json:"links"`
+	Volumes []Volume      `json:"volumes"`
+	// LastEvent is the newest decision with its reason.
+	LastEvent *event.Event `json:"last_event,omitempty"`
+	// ReplicatorProblem is why the replicator does not answer; empty when it does.
+	ReplicatorProblem string `json:"replicator_problem,omitempty"`
+}
+
+// PeerStatus is what this node knows of the other.
+type PeerStatus struct {
+	Name     string    `json:"name"`
+	Alive    bool      `json:"alive"`
+	LastSeen time.Time `json:"last_seen"`
+	Minor    int       `json:"minor_failures"` // since start
+	Major    int       `json:"major_failures"`
+}
+
+// VoterStatus is the witness as seen from this node.
+type VoterStatus struct {
+	Name      string    `json:"name"`
+	Reachable bool      `json:"reachable"`
+	LastSeen  time.Time `json:"last_seen"`
+	Means     string    `json:"means,omitempty"` // what its absence means now
+}
+
+// LinkStatus is one way to the peer.
+type LinkStatus struct {
+	Name    string        `json:"name"`
+	Local   string        `json:"local"`
+	Remote  string        `json:"remote"`
+	Up      bool          `json:"up"`      // beats arrive
+	Carrier bool          `json:"carrier"` // this node's NIC has a cable
+	Missed  int           `json:"missed"`  // beats in a row
+	RTT     time.Duration `json:"rtt_ns"`
+}
+
+// Volume is one volume with everything that moves with it.
+type Volume struct {
+	control.VolumeState
+	PeerRole  string        `json:"peer_role"`
+	Phase     string        `json:"phase"` // what the agent is doing, such as "serving" or "waiting for the lease of server1 (1.2 s)"
+	Refusal   string        `json:"refusal,omitempty"`
+	Lease     time.Duration `json:"lease_left_agent_ns"`
+	InSync    arbiter.Set   `json:"in_sync"` // newest set known here
+	InSyncBy  []string      `json:"in_sync_names"`
+	Mount     string        `json:"mount,omitempty"` // path when mounted here
+	Addresses []Held        `json:"addresses"`
+	Services  []Running     `json:"services"`
+}
+
+// Held is a VIP and whether this node answers for it.
+type Held struct {
+	Address string `json:"address"`
+	Held    bool   `json:"held"`
+	Holder  string `json:"holder,omitempty"` // node that holds it, as far as known
+}
+
+// Running is a service and its state here.
+type Running struct {
+	Name     string `json:"name"`
+	State    string `json:"state"` // "running", "stopped", "failed"
+	PID      int    `json:"pid,omitempty"`
+	Restarts int    `json:"restarts"`
+}
+
+// Beat is a numbered heartbeat. It travels on every link, both ways: the body
+// of the request and of the reply.
+type Beat struct {
+	Node    string       `json:"node"`
+	Boot    string       `json:"boot"` // changes with every start of the agent
+	Seq     uint64       `json:"seq"`
+	Link    string       `json:"link"`
+	Volumes []BeatVolume `json:"volumes"`
+}
+
+// BeatVolume is what a heartbeat tells of one volume.
+type BeatVolume struct {
+	Name       string           `json:"name"`
+	Role       string           `json:"role"`
+	Phase      string           `json:"phase"`
+	Disk       string           `json:"disk"`
+	Epoch      arbiter.Epoch    `json:"epoch"`
+	Chosen     arbiter.Accepted `json:"chosen"`
+	AddressNIC bool             `json:"address_nic"` // carrier on every interface of its addresses
+	Fit        bool             `json:"fit"`         // could take over: disk, replicator and course are in order
+}

@@ -1,0 +1,44 @@
+// Package block is the vocabulary of the data plane: ranges of bytes, block
+// numbers and the Device that a frontend shows to the kernel. It is not a
+// driver: nothing here does I/O.
+package block
+
+// Size is the unit of the product in bytes: devices are exported with this
+// logical block size, and one bit of the out-of-sync bitmap stands for it.
+const Size = 4096
+
+// Range is a run of bytes on a volume: [Off, Off+Len). Off and Len are
+// multiples of Size wherever the data plane handles them.
+type Range struct {
+	Off int64 // bytes from the start of the volume
+	Len int64 // bytes
+}
+
+// End returns the first byte behind the range.
+func (r Range) End() int64 { return r.Off + r.Len }
+
+// Empty reports whether the range holds no byte.
+func (r Range) Empty() bool { return r.Len <= 0 }
+
+// Overlaps reports whether r and o share at least one byte.
+func (r Range) Overlaps(o Range) bool { return r.Off < o.End() && o.Off < r.End() }
+
+// Aligned reports whether both ends lie on block boundaries.
+func (r Range) Aligned() bool { return r.Off%Size == 0 && r.Len%Size == 0 }
+
+// Device is what a frontend serves to the kernel. Methods may be called from
+// many goroutines at once. off and len(p) are multiples of Size. An error ends
+// the request with an I/O error at the caller; a method that blocks holds the
+// request (frozen I/O), it never loses it.
+type Device interface {
+	// SizeBytes returns the size of the volume in bytes.
+	SizeBytes() int64
+	ReadAt(p []byte, off int64) error
+	// WriteAt returns when the write is complete under the volume's protocol.
+	// fua asks for this write to be stable before it returns. p may be reused
+	// by the caller as soon as WriteAt returns.
+	WriteAt(p []byte, off int64, fua bool) error
+	// Flush returns when every write completed before the call is stable on
+	// every node of the in-sync set.
+	Flush() error
+}

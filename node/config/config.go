@@ -1,0 +1,103 @@
+// Package config is gemel's configuration: its keys, units, defaults and
+// limits, and the strict reading of its YAML file. It is not a place for state:
+// nothing here changes while a daemon runs.
+package config
+
+import "time"
+
+// Config is the whole file. All three boxes carry the same file; only Node
+// differs, and defaults to the host name.
+type Config struct {
+	Cluster     string      `mapstructure:"cluster"`
+	Node        string      `mapstructure:"node"`
+	Nodes       []Node      `mapstructure:"nodes"` // exactly two; their order numbers them 0 and 1
+	Witness     Witness     `mapstructure:"witness"`
+	Keys        string      `mapstructure:"keys"`      // directory of certificates
+	StateDir    string      `mapstructure:"state-dir"` // survives a reboot
+	RunDir      string      `mapstructure:"run-dir"`   // sockets; emptied by a reboot
+	DeviceDir   string      `mapstructure:"device-dir"`
+	Ports       Ports       `mapstructure:"ports"`
+	Timing      Timing      `mapstructure:"timing"`
+	Replication Replication `mapstructure:"replication"`
+	Volumes     []Volume    `mapstructure:"volumes"`
+}
+
+// Node is one of the two data nodes.
+type Node struct {
+	Name  string `mapstructure:"name"`
+	Links []Link `mapstructure:"links"` // most private first
+}
+
+// Link is one way to reach a node.
+type Link struct {
+	Name    string `mapstructure:"name"`    // same name on both nodes
+	Address string `mapstructure:"address"` // IP address of the node on this link
+}
+
+// Witness is the third voter; an empty Address means there is none.
+type Witness struct {
+	Name    string `mapstructure:"name"`
+	Address string `mapstructure:"address"` // IP address
+}
+
+// Ports are TCP ports, the same on every box.
+type Ports struct {
+	Replication int `mapstructure:"replication"` // replicator to replicator
+	API         int `mapstructure:"api"`         // agents, witness, remote status
+}
+
+// Timing holds every delay of detection and reign.
+type Timing struct {
+	Heartbeat   time.Duration `mapstructure:"heartbeat"`    // between beats on each link
+	MinorBeats  int           `mapstructure:"minor-beats"`  // beats missed on one link: minor failure
+	Major       time.Duration `mapstructure:"major"`        // silence on all links: MAJOR failure
+	Lease       time.Duration `mapstructure:"lease"`        // term of the Primary's lease
+	Renew       time.Duration `mapstructure:"renew"`        // between renewals
+	BootWait    time.Duration `mapstructure:"boot-wait"`    // for the peer, before starting alone
+	StepTimeout time.Duration `mapstructure:"step-timeout"` // each step of the course of action
+}
+
+// Replication holds the data plane's settings.
+type Replication struct {
+	Links           []string      `mapstructure:"links"` // names of links to use, in order
+	PeerTimeout     time.Duration `mapstructure:"peer-timeout"`
+	ConnectInterval time.Duration `mapstructure:"connect-interval"`
+	ResyncMaxRate   string        `mapstructure:"resync-max-rate"` // bytes per second such as "50MiB"; empty: no limit
+}
+
+// Volume is a replicated volume and what moves with it.
+type Volume struct {
+	Name      string    `mapstructure:"name"`
+	Device    string    `mapstructure:"device"` // backing device or file on this node
+	Mount     Mount     `mapstructure:"mount"`
+	Addresses []Address `mapstructure:"addresses"`
+	Services  []Service `mapstructure:"services"`
+}
+
+// Mount says where the volume's file system goes; an empty Path mounts nothing.
+type Mount struct {
+	Path        string   `mapstructure:"path"`
+	Type        string   `mapstructure:"type"`
+	Options     []string `mapstructure:"options"`
+	Fsck        string   `mapstructure:"fsck"`          // "journal" or "full"
+	FormatIfNew bool     `mapstructure:"format-if-new"` // only in a volume's first reign
+}
+
+// Address is one VIP.
+type Address struct {
+	Address   string `mapstructure:"address"` // IPv4 or IPv6, no prefix length
+	Interface string `mapstructure:"interface"`
+}
+
+// Service is a child process that runs where the volume is Primary.
+type Service struct {
+	Name        string        `mapstructure:"name"`
+	Command     []string      `mapstructure:"command"`
+	Environment []string      `mapstructure:"environment"` // "NAME=value"
+	Directory   string        `mapstructure:"directory"`
+	ReadyTCP    string        `mapstructure:"ready-tcp"` // "host:port" that answers when it is ready
+	StartWait   time.Duration `mapstructure:"start-wait"`
+	StopWait    time.Duration `mapstructure:"stop-wait"` // SIGTERM, then SIGKILL after this
+	Restarts    int           `mapstructure:"restarts"`  // within RestartsIn, before fail-over
+	RestartsIn  time.Duration `mapstructure:"restarts-in"`
+}

@@ -1,0 +1,176 @@
+// Package control is the language between `gemel agent` and `gemel replicator`
+// on one node: HTTP with JSON over a unix socket. It is not reachable from the
+// network, and it carries no block data.
+package control
+
+import (
+	"time"
+
+	"gemel/node/arbiter"
+)
+
+// Roles, disk states and connection states, in DRBD's words.
+const (
+	Primary   = "Primary"
+	Secondary = "Secondary"
+
+	Diskless     = "Diskless"
+	Inconsistent = "Inconsistent"
+	Outdated     = "Outdated"
+	Consistent   = "Consistent" // whole, but nobody has said yet that it is current
+	UpToDate     = "UpToDate"
+	Unknown      = "Unknown" // peer's only
+
+	StandAlone = "StandAlone" // will not retry; a human is needed
+	Connecting = "Connecting"
+	Connected  = "Connected"
+)
+
+// VolumeState is all a replicator knows of one volume.
+type VolumeState struct {
+	Name string `json:"name"`
+	// Problem is why the volume cannot be used on this node, with the next
+	// step; empty when it can.
+	Problem string `json:"problem,omitempty"`
+
+	Role       string `json:"role"`
+	Disk       string `json:"disk"`
+	PeerDisk   string `json:"peer_disk"`
+	Connection string `json:"connection"`
+	// ConnectionReason says why the volume is StandAlone or not yet Connected.
+	ConnectionReason string `json:"connection_reason,omitempty"`
+	PeerPath         string `json:"peer_path,omitempty"` // link in use, such as "private"
+
+	Backing     string `json:"backing"`      // backing device
+	BackingSize int64  `json:"backing_size"` // bytes
+	Size        int64  `json:"size"`         // bytes of the volume, the smaller of both sides
+	Device      string `json:"device,omitempty"`
+
+	// Epoch of the reign this replica serves: its own as Primary, the
+	// connected Primary's as Secondary; zero when neither.
+	Epoch  arbiter.Epoch  `json:"epoch"`
+	Record arbiter.Record `json:"record"` // this node's register
+	// Chosen is the last in-sync set known to be recorded by 2 of 3.
+	Chosen arbiter.Accepted `json:"chosen"`
+
+	// WantShrink: the peer is in the in-sync set and lost; acknowledgements
+	// are frozen until {self} is chosen.
+	WantShrink bool `json:"want_shrink"`
+	// ReadyToGrow: the peer holds every write, and every new write is
+	// acknowledged by it; the set may grow to both.
+	ReadyToGrow bool `json:"ready_to_grow"`
+	// Frozen says why I/O is held; empty when it flows.
+	Frozen string `json:"frozen,omitempty"`
+	// LeaseLeft is the rest of the lease; negative: ran out; ignored when the
+	// chosen set is {self}.
+	LeaseLeft time.Duration `json:"lease_left_ns"`
+
+	// CrashedPrimary: this replica died as Primary, its unacknowledged writes
+	// are unknown until it was resynced.
+	CrashedPrimary bool `json:"crashed_primary"`
+	// Created: metadata is new and no reign has ever used this replica.
+	Created bool `json:"created"`
+
+	OutOfSync int64    `json:"out_of_sync"` // bytes the peer lacks (or this node lacks, as target)
+	Resync    *Resync  `json:"resync,omitempty"`
+	Counters  Counters `json:"counters"`
+
+	// Seq grows with every change that a watcher should see at once.
+	Seq uint64 `json:"seq"`
+}
+
+// Resync is a running resynchronisation.
+type Resync struct {
+	Direction string        `json:"direction"` // "source" or "target"
+	Full      bool          `json:"full"`
+	Total     int64         `json:"total"` // bytes
+	Done      int64         `json:"done"`  // bytes
+	Rate      int64         `json:"rate"`  // bytes per second, over the last seconds
+	ETA       time.Duration `json:"eta_ns"`
+}
+
+// Counters count since the replicator started; bytes unless said otherwise.
+type Counters struct {
+	Read     int64 `json:"read"`     // by the application, from the local disk
+	Written  int64 `json:"written"`  // to the local disk, for the application or the peer
+	Sent     int64 `json:"sent"`     // replicated writes, payload
+	Received int64 `json:"received"` // replicated writes, payload
+	Resynced int64 `json:"resynced"` // by resync, either direction, payload
+	Flushes  int64 `json:"flushes"`  // count, of the local disk
+}
+
+// CreateRequest makes a new replica on the configured backing device.
+type CreateRequest struct {
+	Volume string `json:"volume"`
+	// Force overwrites a file system or older metadata found there.
+	Force bool `json:"force"`
+}
+
+// PromoteRequest makes the replica Primary of a chosen reign and attaches the
+// kernel device. The replica refuses unless its own register has accepted
+// (Epoch, Version, {self}).
+type PromoteRequest struct {
+	Volume string           `json:"volume"`
+	Chosen arbiter.Accepted `json:"chosen"`
+	// Birth: the first reign of a new volume: an Inconsistent, Created replica
+	// may be promoted and becomes UpToDate.
+	Birth bool `json:"birth,omitempty"`
+	// Forced: a human's word; the register may lack the second vote.
+	Forced bool `json:"forced,omitempty"`
+}
+
+// PromoteReply names the block device to mount.
+type PromoteReply struct {
+	Device string `json:"device"`
+}
+
+// ChosenRequest tells the Primary's replica that 2 of 3 voters accepted a set.
+type ChosenRequest struct {
+	Volume string           `json:"volume"`
+	Chosen arbiter.Accepted `json:"chosen"`
+}
+
+// LeaseRequest moves the end of the lease: Until is nanoseconds of
+// CLOCK_BOOTTIME, the same clock in every process of a box.
+type LeaseRequest struct {
+	Volume string        `json:"volume"`
+	Epoch  arbiter.Epoch `json:"epoch"`
+	Until  int64         `json:"until_boottime_ns"`
+}
+
+// DemoteRequest makes the replica Secondary. Clean: everything is written and
+// flushed first, and the device must be unused. Otherwise (letting go): held
+// and new I/O ends with an error, the device is detached whoever uses it.
+type DemoteRequest struct {
+	Volume string `json:"volume"`
+	Clean  bool   `json:"clean"`
+}
+
+// ConnectRequest asks a StandAlone volume to try again.
+type ConnectRequest struct {
+	Volume string `json:"volume"`
+}
+
+// Error is the body of every reply that is not 200.
+type Error struct {
+	Message string `json:"message"` // what happened, to what, why, what to do next
+	Code    string `json:"code"`    // stable name, such as "device-in-use"
+}
+
+// Paths of the unix socket's HTTP API. All requests are POST with a JSON body
+// except State and Watch (GET). Votes carry arbiter.*Request bodies and reply
+// arbiter.*Reply; the reply leaves only when the register is on stable storage.
+const (
+	PathState   = "/v1/state" // GET → []VolumeState
+	PathWatch   = "/v1/watch" // GET ?since=SEQSUM&wait=MS → []VolumeState when the sum of all Seq differs from since, or after wait
+	PathCreate  = "/v1/volume/create"
+	PathPromote = "/v1/volume/promote"
+	PathChosen  = "/v1/volume/chosen"
+	PathLease   = "/v1/volume/lease"
+	PathDemote  = "/v1/volume/demote"
+	PathConnect = "/v1/volume/connect"
+	PathPrepare = "/v1/vote/prepare"
+	PathAccept  = "/v1/vote/accept"
+	PathRenew   = "/v1/vote/renew"
+	PathRelease = "/v1/vote/release"
+)
