@@ -1,0 +1,66 @@
+package failover
+
+import (
+	"time"
+
+	"gemel/node/arbiter"
+)
+
+// View is what the machine shows: for status, heartbeats and the oracles.
+type View struct {
+	Role    Role
+	Phase   string // for people: what it does or waits for, in words
+	Refusal string // why it will not become Primary, with the next step; empty when nothing stands in the way
+	Epoch   arbiter.Epoch
+	Chosen  arbiter.Accepted // newest in-sync set known here
+	// LeaseUntil is boot time; zero when no lease is needed or held.
+	LeaseUntil time.Duration
+	Peer       PeerView
+}
+
+// PeerView is the detector's view of the peer.
+type PeerView struct {
+	Alive    bool
+	LastSeen time.Duration // boot time of the newest beat on any link
+	Minor    int           // minor failures since start
+	Major    int           // MAJOR failures since start
+	Links    []LinkView
+}
+
+// LinkView is one link of the detector.
+type LinkView struct {
+	Name   string
+	Up     bool
+	Missed int // beats in a row
+}
+
+// Role is where a node stands in the reign.
+type Role int
+
+// Roles: only Serving and TakingOver are Primary in the replica's sense.
+const (
+	RoleSecondary   Role = iota // follows, or waits
+	RoleCampaigning             // asks the voters
+	RoleTakingOver              // elected; course running
+	RoleServing                 // Primary, course complete
+	RoleLeaving                 // clean way out
+	RoleLettingGo               // reign lost; getting out of the way
+)
+
+// Config is what a Machine needs to know; durations are those of the
+// configuration file.
+type Config struct {
+	Self        arbiter.NodeID
+	SelfName    string
+	PeerName    string
+	WitnessName string // empty: no witness
+	Volume      string
+	Links       []string
+	Heartbeat   time.Duration
+	MinorBeats  int
+	Major       time.Duration
+	Lease       time.Duration
+	Renew       time.Duration
+	BootWait    time.Duration
+	StepTimeout time.Duration
+}
