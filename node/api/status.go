@@ -98,7 +98,9 @@ type Beat struct {
 // BeatVolume is what a heartbeat tells of one volume.
 type BeatVolume struct {
 	Name       string           `json:"name"`
-	Role       string           `json:"role"`
+	Role       string           `json:"role"`    // Primary while taking over, serving or leaving
+	Serving    bool             `json:"serving"` // Primary with its course complete
+	Leaving    bool             `json:"leaving"` // Primary on its way out
 	Phase      string           `json:"phase"`
 	Disk       string           `json:"disk"`
 	Epoch      arbiter.Epoch    `json:"epoch"`

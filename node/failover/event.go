@@ -113,8 +113,9 @@ func (Order) isEvent()         {}
 // PeerReport is the peer's word on this volume, from its heartbeat.
 type PeerReport struct {
 	Boot       string // changes with every start of the peer's agent
-	Primary    bool
-	Leaving    bool // still Primary, but on its way out
+	Primary    bool   // taking over, serving or leaving
+	Serving    bool   // Primary with its course complete
+	Leaving    bool   // still Primary, but on its way out
 	Epoch      arbiter.Epoch
 	Chosen     arbiter.Accepted
 	Fit        bool // could take over: disk, replicator, course
