@@ -1,0 +1,67 @@
+#!/bin/bash
+# Builds the lab's one image, gemel-lab/node, and the base layer under it.
+# Both are cached by a hash of what goes into them: a second run takes a fraction of a second.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+suite=trixie
+export DOCKER_BUILDKIT=0
+
+say() { printf 'image: %s\n' "$*"; }
+die() { printf 'image: %s\n' "$*" >&2; exit 1; }
+have() { docker image inspect "$1" >/dev/null 2>&1; }
+hash_of() { sha256sum | cut -c1-12; }
+
+packages=$(sed 's/#.*//' "$here/base/packages" | xargs)
+base=gemel-lab/base:$(printf '%s %s\n' "$suite" "$packages" | hash_of)
+node_hash=$( (echo "$base"; cat "$here/node/Dockerfile" "$here/node/init" "$here"/node/ganesha/*) | hash_of)
+
+# mirror prints the Debian mirror this host's apt uses.
+mirror() {
+	{ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } |
+		sed -nE 's/^deb( \[[^]]*\])? +(https?:[^ ]+) .*/\2/p; s/^URIs: *(https?:[^ ]+).*/\1/p' |
+		sed -nE '\#/debian/?$#{p;q}'
+}
+
+# from_registry tries the published image; without a registry it gives up after a few seconds.
+from_registry() {
+	have debian:$suite-slim || timeout -k 1 "${GEMEL_PULL_TIMEOUT:-6}" docker pull -q debian:$suite-slim >/dev/null 2>&1 || return 1
+	say "base: a registry answered; building on debian:$suite-slim"
+	docker build -q --network host --build-arg "PACKAGES=$packages" --label gemel.lab.image=base \
+		-t "$base" "$here/base" >/dev/null
+}
+
+from_mmdebstrap() {
+	local source
+	source=$(mirror)
+	[ -n "$source" ] || die "no Debian mirror in this host's apt sources, and no registry answers.
+  next: add a Debian mirror to /etc/apt/sources.list.d, or make an image registry reachable"
+	say "base: no registry answers; making a Debian $suite root from the host's mirror (about half a minute)"
+	mmdebstrap --quiet --variant=minbase --components=main \
+		--aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
+		--dpkgopt=force-unsafe-io \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--include="${packages// /,}" "$suite" - "$source" |
+		docker import --change 'LABEL gemel.lab.image=base' - "$base" >/dev/null
+}
+
+command -v docker >/dev/null || die "no docker client; next: run lab/prepare.sh"
+docker info >/dev/null 2>&1 || die "no container engine answers; next: run lab/prepare.sh"
+
+started=$SECONDS
+if have "$base"; then
+	say "base: $base is there"
+else
+	from_registry || from_mmdebstrap
+	say "base: $base built in $((SECONDS - started)) s"
+fi
+docker tag "$base" gemel-lab/base:latest
+
+if [ "$(docker image inspect -f '{{index .Config.Labels "gemel.lab.content"}}' gemel-lab/node:latest 2>/dev/null)" = "$node_hash" ]; then
+	say "node: gemel-lab/node is there"
+	exit 0
+fi
+docker build -q --build-arg "BASE=$base" --label gemel.lab.image=node --label "gemel.lab.content=$node_hash" \
+	-t gemel-lab/node:latest "$here/node" >/dev/null 2>&1 ||
+	die "the node image does not build; next: run 'docker build $here/node' and read what it says"
+say "node: gemel-lab/node built"
