@@ -1,0 +1,199 @@
+// Package disk is the only door to backing devices: it opens a block device or
+// a file for this process alone, past the page cache, and moves whole requests.
+// It does not know what the bytes mean, except that Probe looks whether they
+// belong to somebody.
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"gemel/node/replicator/buffer"
+)
+
+// MaxLogicalBlock is the largest logical block size in bytes of a usable device.
+const MaxLogicalBlock = 4096
+
+// Sentinel errors. Errors of this package wrap one of them where a caller may
+// want to decide; the text says what, why and what to do.
+var (
+	ErrInUse       = errors.New("device in use")
+	ErrUnsupported = errors.New("device not usable")
+	ErrRange       = errors.New("request outside the device or not aligned")
+	ErrClosed      = errors.New("device closed")
+)
+
+// Device is what metadata and volumes need of a backing device. *Disk is the
+// real one, crashdisk.Disk the fake that can lose power. Methods may be called
+// from many goroutines at once. Offsets and lengths are multiples of 4096;
+// buffers of package buffer are used as they are, others are copied.
+type Device interface {
+	// Size returns the size in bytes, rounded down to a multiple of 4096.
+	Size() int64
+	// ReadAt fills p or returns an error.
+	ReadAt(p []byte, off int64) error
+	// WriteAt writes all of p or returns an error. The write may be in a
+	// volatile cache until Sync.
+	WriteAt(p []byte, off int64) error
+	// Sync returns when every write completed before the call is stable.
+	Sync() error
+	Close() error
+}
+
+// Disk is an open backing device. It belongs to this process until Close.
+type Disk struct {
+	file   *os.File
+	fd     int
+	path   string
+	size   int64
+	direct bool
+	note   string
+	align  uintptr // of memory and offsets, for direct I/O
+
+	mu     sync.RWMutex // held for reading by requests, for writing by Close
+	closed bool
+}
+
+var _ Device = (*Disk)(nil)
+
+// Open opens the block device or regular file at path for this process alone.
+// It wraps ErrInUse when somebody else has it and says who, as far as the
+// kernel tells.
+func Open(path string) (*Disk, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open backing device %s: %w: check the volume's device in the configuration", path, err)
+	}
+	switch {
+	case info.Mode().IsRegular():
+		return openFile(path)
+	case info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0:
+		return openBlock(path)
+	}
+	return nil, fmt.Errorf("open backing device %s: %w: it is neither a block device nor a regular file",
+		path, ErrUnsupported)
+}
+
+// Path returns the path the disk was opened with.
+func (d *Disk) Path() string { return d.path }
+
+// Size returns the size in bytes, rounded down to a multiple of 4096.
+func (d *Disk) Size() int64 { return d.size }
+
+// Direct reports whether I/O goes past the page cache.
+func (d *Disk) Direct() bool { return d.direct }
+
+// Note says what is worth knowing about how the disk was opened, such as that
+// its file system refuses direct I/O; empty when there is nothing.
+func (d *Disk) Note() string { return d.note }
+
+// Close waits for running requests and gives the device back. It does not sync.
+func (d *Disk) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	if err := d.file.Close(); err != nil {
+		return fmt.Errorf("close %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// ReadAt fills p from off.
+func (d *Disk) ReadAt(p []byte, off int64) error {
+	return d.request("read", p, off)
+}
+
+// WriteAt writes all of p at off.
+func (d *Disk) WriteAt(p []byte, off int64) error {
+	return d.request("write", p, off)
+}
+
+// Sync makes every completed write stable (fdatasync).
+func (d *Disk) Sync() error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.closed {
+		return fmt.Errorf("sync %s: %w", d.path, ErrClosed)
+	}
+	err := unix.Fdatasync(d.fd)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Fdatasync(d.fd)
+	}
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// request checks and carries out one read or write, through a buffer of its own
+// when the kernel would not take p for direct I/O.
+func (d *Disk) request(what string, p []byte, off int64) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	err := ErrClosed
+	if !d.closed {
+		err = CheckRange(len(p), off, d.size)
+	}
+	if err == nil && (!d.direct || aligned(p, d.align)) {
+		err = d.whole(what == "write", p, off)
+	} else if err == nil {
+		err = d.bounced(what == "write", p, off)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s at %d+%d: %w", what, d.path, off, len(p), err)
+	}
+	return nil
+}
+
+func (d *Disk) bounced(write bool, p []byte, off int64) error {
+	bounce := buffer.Get(len(p))
+	defer buffer.Put(bounce)
+	if write {
+		copy(bounce, p)
+		return d.whole(true, bounce, off)
+	}
+	err := d.whole(false, bounce, off)
+	copy(p, bounce)
+	return err
+}
+
+// whole repeats the system call until all of p is done.
+func (d *Disk) whole(write bool, p []byte, off int64) error {
+	for len(p) > 0 {
+		var n int
+		var err error
+		if write {
+			n, err = unix.Pwrite(d.fd, p, off)
+		} else {
+			n, err = unix.Pread(d.fd, p, off)
+		}
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return io.ErrUnexpectedEOF
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// CheckRange returns ErrRange unless [off, off+n) is aligned to 4096 and lies
+// within size bytes. Every Device refuses by this rule.
+func CheckRange(n int, off, size int64) error {
+	if off < 0 || off%buffer.Align != 0 || n%buffer.Align != 0 || off > size || int64(n) > size-off {
+		return fmt.Errorf("%w (device has %d bytes)", ErrRange, size)
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"gemel/node/replicator/buffer"
+)
+
+// openBlock opens a block device exclusively: O_EXCL makes the kernel refuse
+// when a file system, swap, LVM or another process has claimed it.
+func openBlock(path string) (*Disk, error) {
+	fd, err := openRetry(path, unix.O_RDWR|unix.O_EXCL|unix.O_DIRECT|unix.O_CLOEXEC)
+	direct, note := true, ""
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = openRetry(path, unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC)
+		direct, note = false, path+" refuses direct I/O; the page cache is used"
+	}
+	if errors.Is(err, unix.EBUSY) {
+		return nil, fmt.Errorf("open backing device %s: %w: %s", path, ErrInUse, whoUses(path))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open backing device %s: %w", path, err)
+	}
+	d := &Disk{file: os.NewFile(uintptr(fd), path), fd: fd, path: path, direct: direct, note: note}
+	if err := d.measureBlock(); err != nil {
+		d.file.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// openFile opens a regular file and locks it against other replicators.
+func openFile(path string) (*Disk, error) {
+	fd, err := openRetry(path, unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC)
+	direct, note := true, ""
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = openRetry(path, unix.O_RDWR|unix.O_CLOEXEC)
+		direct, note = false, "the file system of "+path+" refuses direct I/O; the page cache is used"
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open backing file %s: %w", path, err)
+	}
+	d := &Disk{file: os.NewFile(uintptr(fd), path), fd: fd, path: path, direct: direct, note: note, align: buffer.Align}
+	if err := d.claimFile(fd); err != nil {
+		d.file.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// claimFile locks the file and learns its size.
+func (d *Disk) claimFile(fd int) error {
+	err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("open backing file %s: %w: another process holds its lock; stop that process first",
+			d.path, ErrInUse)
+	}
+	if err != nil {
+		return fmt.Errorf("lock backing file %s: %w", d.path, err)
+	}
+	if loop := loopOver(fd); loop != "" {
+		return fmt.Errorf("open backing file %s: %w: it is attached to %s; detach it (losetup -d %s) first",
+			d.path, ErrInUse, loop, loop)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("stat backing file %s: %w", d.path, err)
+	}
+	d.size = st.Size &^ (buffer.Align - 1)
+	return nil
+}
+
+// measureBlock learns size and logical block size of a block device.
+func (d *Disk) measureBlock() error {
+	logical, err := unix.IoctlGetInt(d.fd, unix.BLKSSZGET)
+	if err != nil {
+		return fmt.Errorf("ask %s for its logical block size: %w", d.path, err)
+	}
+	if logical <= 0 || logical > MaxLogicalBlock {
+		return fmt.Errorf("open backing device %s: %w: its logical block size is %d bytes, at most %d is supported",
+			d.path, ErrUnsupported, logical, MaxLogicalBlock)
+	}
+	d.align = uintptr(max(logical, 512))
+	var size uint64
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), unix.BLKGETSIZE64,
+		uintptr(unsafe.Pointer(&size))); errno != 0 {
+		return fmt.Errorf("ask %s for its size: %w", d.path, errno)
+	}
+	d.size = int64(size) &^ (buffer.Align - 1)
+	return nil
+}
+
+func openRetry(path string, flags int) (int, error) {
+	for {
+		fd, err := unix.Open(path, flags, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+// aligned reports whether the memory of p starts at a multiple of align.
+func aligned(p []byte, align uintptr) bool {
+	return len(p) == 0 || align == 0 || uintptr(unsafe.Pointer(unsafe.SliceData(p)))%align == 0
+}

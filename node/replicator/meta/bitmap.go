@@ -1,0 +1,135 @@
+package meta
+
+import (
+	"fmt"
+	"hash/crc32"
+
+	"gemel/node/block"
+	"gemel/node/replicator/buffer"
+)
+
+const (
+	pageSize   = 4096
+	pageHeader = 16
+	pageWords  = (pageSize - pageHeader) / 8 // 510
+	pageBits   = pageWords * 64              // 32640 blocks, 127.5 MiB
+)
+
+// pagesFor returns how many bitmap pages size bytes of data need.
+func pagesFor(size int64) int {
+	bits := (size + block.Size - 1) / block.Size
+	return int((bits + pageBits - 1) / pageBits)
+}
+
+// Words returns how many words the bitmap has: bit i%64 of word i/64 stands for
+// block i. Bits behind the data area are always zero.
+func (s *Store) Words() int {
+	return int((s.layout.data/block.Size + 63) / 64)
+}
+
+// LoadBitmap reads the saved bitmap, Words() long. damaged counts pages that
+// could not be trusted and are returned all set; so is the whole bitmap when
+// none was ever saved. Whether the bits are current is what BitmapValid says.
+func (s *Store) LoadBitmap() (words []uint64, damaged int, err error) {
+	s.bitmapMu.Lock()
+	defer s.bitmapMu.Unlock()
+	words = make([]uint64, s.Words())
+	b := buffer.Get(pageSize)
+	defer buffer.Put(b)
+	for page := range s.layout.pages {
+		part := s.part(words, page)
+		if err := s.dev.ReadAt(b, s.pageAt(page)); err != nil {
+			return nil, damaged, fmt.Errorf("load bitmap: %w", err)
+		}
+		if !s.decodePage(b, page, part) {
+			damaged++
+			fill(part)
+		}
+	}
+	s.trim(words)
+	return words, damaged, nil
+}
+
+// SaveBitmap writes the whole bitmap, Words() long, and makes it stable.
+func (s *Store) SaveBitmap(words []uint64) error {
+	return s.SaveBitmapRange(words, block.Range{Off: 0, Len: s.layout.data})
+}
+
+// SaveBitmapRange writes the pages that hold the bits of r, a range of the
+// volume, and makes them stable. words is the whole bitmap, and must not change
+// meanwhile.
+func (s *Store) SaveBitmapRange(words []uint64, r block.Range) error {
+	if len(words) != s.Words() {
+		return fmt.Errorf("save bitmap: it has %d words, the volume needs %d", len(words), s.Words())
+	}
+	if r.Empty() {
+		return nil
+	}
+	s.bitmapMu.Lock()
+	defer s.bitmapMu.Unlock()
+	s.saves++
+	b := buffer.Get(pageSize)
+	defer buffer.Put(b)
+	last := min(int((r.End()-1)/block.Size/pageBits), s.layout.pages-1)
+	for page := int(r.Off / block.Size / pageBits); page <= last; page++ {
+		s.encodePage(b, page, s.part(words, page))
+		if err := s.dev.WriteAt(b, s.pageAt(page)); err != nil {
+			return fmt.Errorf("save bitmap: %w", err)
+		}
+	}
+	if err := s.dev.Sync(); err != nil {
+		return fmt.Errorf("save bitmap: %w", err)
+	}
+	return nil
+}
+
+// part returns the words that page holds; short for the last page, empty for a
+// page that lies behind the data.
+func (s *Store) part(words []uint64, page int) []uint64 {
+	from := min(page*pageWords, len(words))
+	return words[from:min(from+pageWords, len(words))]
+}
+
+func (s *Store) pageAt(page int) int64 { return s.layout.data + int64(page)*pageSize }
+
+func (s *Store) encodePage(b []byte, page int, words []uint64) {
+	clear(b)
+	le.PutUint32(b[4:], uint32(page))
+	le.PutUint64(b[8:], s.saves)
+	for i, w := range words {
+		le.PutUint64(b[pageHeader+8*i:], w)
+	}
+	le.PutUint32(b, s.checksumPage(b))
+}
+
+// decodePage fills words from b and reports whether b can be trusted.
+func (s *Store) decodePage(b []byte, page int, words []uint64) bool {
+	if le.Uint32(b) != s.checksumPage(b) || le.Uint32(b[4:]) != uint32(page) {
+		return false
+	}
+	s.saves = max(s.saves, le.Uint64(b[8:]))
+	for i := range words {
+		words[i] = le.Uint64(b[pageHeader+8*i:])
+	}
+	return true
+}
+
+// checksumPage covers the replica's ID, so that pages of older metadata on the
+// same device do not count.
+func (s *Store) checksumPage(b []byte) uint32 {
+	id := s.Super().ID
+	return crc32.Update(crc32.Checksum(id[:], castagnoli), castagnoli, b[4:pageSize])
+}
+
+func fill(words []uint64) {
+	for i := range words {
+		words[i] = ^uint64(0)
+	}
+}
+
+// trim clears the bits behind the last block.
+func (s *Store) trim(words []uint64) {
+	if rest := uint(s.layout.data / block.Size % 64); rest != 0 {
+		words[len(words)-1] &= 1<<rest - 1
+	}
+}

@@ -1,0 +1,89 @@
+package meta
+
+import (
+	"errors"
+	"fmt"
+
+	"gemel/node/replicator/buffer"
+	"gemel/node/replicator/disk"
+)
+
+// slotRead is what one slot turned out to hold.
+type slotRead struct {
+	super Superblock
+	err   error
+}
+
+// read loads the newest superblock of a device; nothing is written. The store's
+// note is set when a slot has to be mended.
+func read(dev disk.Device) (*Store, error) {
+	if dev.Size() < MinDevice {
+		return nil, fmt.Errorf("%w: the device has %d bytes, the smallest volume needs %d",
+			ErrNoMetadata, dev.Size(), MinDevice)
+	}
+	l := layoutOf(dev.Size())
+	var got [2]slotRead
+	for i, off := range l.slot {
+		got[i] = readSlot(dev, off, i)
+	}
+	newest, note, err := choose(got)
+	if err != nil {
+		return nil, err
+	}
+	if newest.DeviceSize != l.device || newest.DataSize != l.data {
+		return nil, fmt.Errorf("%w: it was made for a device of %d bytes, this one has %d",
+			ErrForeign, newest.DeviceSize, l.device)
+	}
+	return &Store{dev: dev, layout: l, super: newest, note: note}, nil
+}
+
+func readSlot(dev disk.Device, off int64, slot int) slotRead {
+	b := buffer.Get(SlotSize)
+	defer buffer.Put(b)
+	if err := dev.ReadAt(b, off); err != nil {
+		return slotRead{err: err}
+	}
+	s, err := decode(b, slot)
+	return slotRead{super: s, err: err}
+}
+
+// choose picks the superblock to go on with, and says what is to be mended. Slot
+// 0 is always written first, so it is never behind unless it is unreadable.
+func choose(got [2]slotRead) (newest Superblock, note string, err error) {
+	a, b := got[0], got[1]
+	switch {
+	case errors.Is(a.err, ErrNewer):
+		return newest, "", a.err
+	case errors.Is(b.err, ErrNewer):
+		return newest, "", b.err
+	case a.err == nil && b.err == nil && a.super == b.super:
+		return a.super, "", nil
+	case a.err == nil && b.err == nil && b.super.Sequence > a.super.Sequence:
+		return b.super, "slot 0 was behind slot 1 and is written again", nil
+	case a.err == nil && b.err == nil:
+		return a.super, "slot 1 was behind slot 0 and is written again", nil
+	case a.err == nil:
+		return a.super, fmt.Sprintf("slot 1 could not be used (%v) and is written again", b.err), nil
+	case b.err == nil:
+		return b.super, fmt.Sprintf("slot 0 could not be used (%v) and is written again", a.err), nil
+	case errors.Is(a.err, errBlank) && errors.Is(b.err, errBlank):
+		return newest, "", fmt.Errorf("%w; run `gemel volume create` if this is the right device", ErrNoMetadata)
+	}
+	return newest, "", fmt.Errorf("%w: slot 0: %w; slot 1: %w; the replica must be created again and resynced from its peer",
+		ErrDamaged, a.err, b.err)
+}
+
+// Probe says what a device carries in words for people, gemel metadata of any
+// volume included; empty when it knows nothing there. It writes nothing.
+func Probe(dev disk.Device) (string, error) {
+	if dev.Size() >= MinDevice {
+		s, err := read(dev)
+		switch {
+		case err == nil:
+			return fmt.Sprintf("gemel metadata of volume %q in cluster %q", s.super.Volume, s.super.Cluster), nil
+		case errors.Is(err, ErrDamaged), errors.Is(err, ErrNewer), errors.Is(err, ErrForeign):
+			return "gemel metadata that cannot be used here (" + err.Error() + ")", nil
+		}
+	}
+	return disk.Probe(dev)
+}
