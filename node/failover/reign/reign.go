@@ -1,0 +1,224 @@
+// Package reign is the proposer's side of the safety core: one node's way to
+// become and stay Primary by the votes of two nodes and a witness. A Proposer
+// turns replies of the voters into messages to them; a Lease turns grants into
+// a deadline. Both are plain comparable values without clock, I/O or
+// randomness. The package does not decide when to campaign, shrink or grow:
+// node/failover does.
+//
+// Three rules make it safe (the explicit-state check in package check tries to
+// break them):
+//
+//   - Self first. Prepare and Accept go to the node's own register before they
+//     go to others, and at most one set is proposed per epoch and version. So
+//     whatever another voter knows of this node's reign, its own register knows
+//     too, and a restarted agent goes on from there.
+//   - A voter that lost its memory (Fresh) counts for nothing until a set that
+//     was proposed after its loss became known is chosen by the others.
+//   - A set is chosen when 2 of 3 recorded it. Until then every set proposed
+//     since the last chosen one is in force as well.
+package reign
+
+import "gemel/node/arbiter"
+
+// State is where a proposer stands.
+type State uint8
+
+// States. Campaign and ByHand lead from any state to Preparing; Abandon leads
+// from any state to Idle.
+const (
+	Idle      State = iota
+	Preparing       // collects promises
+	Accepting       // elected; asks to be recorded as {self}
+	Reigning        // {self} was chosen; shrinks and grows from here
+)
+
+func (s State) String() string {
+	return [...]string{"idle", "preparing", "accepting", "reigning"}[s]
+}
+
+// Kind says what a Message asks.
+type Kind uint8
+
+// Kinds of messages.
+const (
+	SendPrepare Kind = iota + 1 // Epoch is set
+	SendAccept                  // Proposal is set, and Epoch to its epoch
+)
+
+// Message is a request to a voter. It may be lost, repeated and late.
+type Message struct {
+	Kind     Kind
+	Voter    arbiter.NodeID
+	Epoch    arbiter.Epoch
+	Proposal arbiter.Accepted
+}
+
+// Proposer is one node's side of the votes on one volume.
+type Proposer struct {
+	self   arbiter.NodeID
+	voters uint8 // how many: 2 or 3
+
+	state State
+	epoch arbiter.Epoch
+
+	votes [3]vote
+
+	byHand  bool // an operator's word replaces missing votes
+	stale   bool // and allows data that is known not to be current
+	missing bool // the word was needed: fewer than a majority promised
+	birth   bool
+
+	chosen  arbiter.Accepted
+	pending arbiter.Accepted // Version zero: none
+	version uint32           // highest proposed in this epoch
+	open    arbiter.Set      // union of the sets proposed since chosen
+
+	highest    arbiter.Epoch
+	superseded bool
+}
+
+// New returns an idle proposer of node self. Without a witness there are two
+// voters, and it takes both.
+func New(self arbiter.NodeID, witness bool) Proposer {
+	p := Proposer{self: self, voters: 2}
+	if witness {
+		p.voters = 3
+	}
+	return p
+}
+
+// Campaign starts asking for promises. epoch must belong to this node and be
+// above Highest; a campaign below only wastes the voters' time.
+func (p *Proposer) Campaign(epoch arbiter.Epoch) []Message {
+	p.restart(epoch)
+	return p.Retry()
+}
+
+// ByHand starts a campaign in which an operator's word replaces missing votes,
+// though not refusals. When the voters had time to answer, Decide ends it. With
+// stale the word also covers data that is known not to be current.
+func (p *Proposer) ByHand(epoch arbiter.Epoch, stale bool) []Message {
+	p.restart(epoch)
+	p.byHand, p.stale = true, stale
+	return p.Retry()
+}
+
+func (p *Proposer) restart(epoch arbiter.Epoch) {
+	highest := max(p.highest, epoch)
+	*p = Proposer{self: p.self, voters: p.voters, state: Preparing, epoch: epoch, highest: highest}
+}
+
+// Resume goes on with the reign of an agent that restarted while its replica
+// still reigns; record is the replica's own register. Since own acceptance
+// always comes first, the newest set ever proposed is in it, and proposing
+// exactly that one again is safe whatever became of it. Without a reign of this
+// node in record the proposer stays idle and Superseded tells why not.
+func (p *Proposer) Resume(record arbiter.Record) []Message {
+	held := record.Accepted
+	highest := max(p.highest, record.Promised, held.Epoch)
+	*p = Proposer{self: p.self, voters: p.voters, highest: highest}
+	if held.Epoch.Owner() != p.self || held.Version == 0 || record.Promised > held.Epoch {
+		p.superseded = true
+		return nil
+	}
+	p.state, p.epoch, p.version = Reigning, held.Epoch, held.Version
+	p.pending = held
+	p.open = arbiter.Both // what was chosen before is not known: fear the most
+	p.votes[p.self].accepted = true
+	return p.Retry()
+}
+
+// Shrink proposes {self}, also over a growth that is still undecided. It does
+// nothing when {self} is chosen or proposed already.
+func (p *Proposer) Shrink() []Message {
+	return p.change(arbiter.Only(p.self), p.hasPending() && p.pending.Set == arbiter.Only(p.self))
+}
+
+// Grow proposes both nodes. It does nothing unless {self} is chosen and nothing
+// is undecided. The replica must be ready: from now on every write waits for
+// the peer, and every earlier one is on it.
+func (p *Proposer) Grow() []Message {
+	return p.change(arbiter.Both, p.hasPending())
+}
+
+func (p *Proposer) change(set arbiter.Set, busy bool) []Message {
+	settled := !p.hasPending() && p.chosen.Set == set
+	if p.state != Reigning || p.superseded || busy || settled {
+		return nil
+	}
+	p.propose(set)
+	return p.Retry()
+}
+
+// propose makes set the pending one under the next version.
+func (p *Proposer) propose(set arbiter.Set) {
+	p.version++
+	p.pending = arbiter.Accepted{Epoch: p.epoch, Version: p.version, Set: set}
+	p.open |= set
+	for i := range p.votes {
+		p.votes[i].accepted = false
+	}
+}
+
+// Abandon stops: the reign or the campaign is lost, over, or given up. What was
+// learned about epochs stays.
+func (p *Proposer) Abandon() {
+	*p = Proposer{self: p.self, voters: p.voters, highest: p.highest, superseded: p.superseded}
+}
+
+// Retry repeats what still waits for an answer. Everything may be repeated at
+// any time.
+func (p *Proposer) Retry() []Message {
+	var out []Message
+	for i := range int(p.voters) {
+		voter := (p.self + arbiter.NodeID(i)) % arbiter.NodeID(p.voters)
+		if m, ok := p.ask(voter); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// ask returns what voter has to be asked now, if anything.
+func (p *Proposer) ask(voter arbiter.NodeID) (Message, bool) {
+	switch p.state {
+	case Preparing:
+		if p.votes[voter].promised || voter != p.self && !p.votes[p.self].promised {
+			return Message{}, false
+		}
+		return p.prepare(voter), true
+	case Accepting, Reigning:
+		return p.askAccept(voter)
+	}
+	return Message{}, false
+}
+
+func (p *Proposer) askAccept(voter arbiter.NodeID) (Message, bool) {
+	v, set := &p.votes[voter], p.newest()
+	switch {
+	case p.superseded || v.accepted:
+		return Message{}, false
+	case voter != p.self && !p.votes[p.self].accepted:
+		return Message{}, false // self first
+	case v.fresh && !p.birth && !p.mayJoin(voter):
+		return Message{}, false
+	case v.fresh && !v.promised:
+		return p.prepare(voter), true
+	}
+	return Message{Kind: SendAccept, Voter: voter, Epoch: p.epoch, Proposal: set}, true
+}
+
+func (p *Proposer) prepare(voter arbiter.NodeID) Message {
+	return Message{Kind: SendPrepare, Voter: voter, Epoch: p.epoch}
+}
+
+// newest is the set that every voter should record: the pending one, else the
+// chosen one, for voters that lag behind.
+func (p *Proposer) newest() arbiter.Accepted {
+	if p.hasPending() {
+		return p.pending
+	}
+	return p.chosen
+}
+
+func (p *Proposer) hasPending() bool { return p.pending.Version != 0 }

@@ -1,0 +1,293 @@
+package reign
+
+import (
+	"time"
+
+	"gemel/node/arbiter"
+)
+
+// vote is what a proposer knows of one voter in this epoch.
+type vote struct {
+	promised    bool
+	accepted    bool // the newest set
+	unreachable bool // did not answer the last question
+	fresh       bool // lost its memory; see mayJoin
+	wait        time.Duration
+	record      arbiter.Record // as of its promise or refusal
+	joinFrom    uint32         // fresh: the first version that may be its first
+}
+
+// Promise takes a voter's answer to SendPrepare.
+func (p *Proposer) Promise(voter arbiter.NodeID, epoch arbiter.Epoch, reply arbiter.PrepareReply) []Message {
+	p.see(reply.Record)
+	if epoch != p.epoch || voter >= arbiter.NodeID(p.voters) {
+		return nil
+	}
+	switch p.state {
+	case Preparing:
+		return p.promised(voter, reply)
+	case Accepting, Reigning:
+		return p.joined(voter, reply)
+	}
+	return nil
+}
+
+func (p *Proposer) promised(voter arbiter.NodeID, reply arbiter.PrepareReply) []Message {
+	v := &p.votes[voter]
+	if v.promised {
+		return nil // a repeated answer
+	}
+	v.record, v.wait, v.unreachable = reply.Record, reply.Wait, false
+	v.promised, v.fresh = reply.OK, reply.Record.Fresh
+	v.joinFrom = 1
+	if !reply.OK {
+		return nil
+	}
+	if !p.byHand && p.elected() {
+		return p.stand()
+	}
+	if voter == p.self {
+		return p.Retry() // now the others may be asked
+	}
+	return nil
+}
+
+// joined takes the promise of a voter that needs one before it can record: a
+// fresh one that the others vouch for.
+func (p *Proposer) joined(voter arbiter.NodeID, reply arbiter.PrepareReply) []Message {
+	v := &p.votes[voter]
+	v.unreachable = false
+	if reply.OK {
+		v.promised = true
+		return p.one(voter)
+	}
+	p.superseded = p.superseded || reply.Record.Promised > p.epoch
+	return nil
+}
+
+func (p *Proposer) one(voter arbiter.NodeID) []Message {
+	if m, ok := p.ask(voter); ok {
+		return []Message{m}
+	}
+	return nil
+}
+
+// elected reports whether the promises so far make this node the winner: some
+// majority with this node's own register in it knows no newer set than one that
+// holds this node. Any majority will do, for a chosen set is known in each.
+func (p *Proposer) elected() bool {
+	if p.born() {
+		p.birth = true
+		return true
+	}
+	self := p.votes[p.self]
+	if !self.promised || self.fresh {
+		return false
+	}
+	for i, v := range p.votes[:p.voters] {
+		if arbiter.NodeID(i) == p.self || !v.promised || v.fresh {
+			continue
+		}
+		if newer(self.record.Accepted, v.record.Accepted).Set.Has(p.self) {
+			return true
+		}
+	}
+	return false
+}
+
+// born reports a volume's birth: every voter promised and none has any memory.
+// A birth that broke off after this node's own register recorded it, and before
+// any other did, counts as well; otherwise nobody could ever finish it.
+func (p *Proposer) born() bool {
+	for i, v := range p.votes[:p.voters] {
+		own := v.record.Accepted
+		begun := arbiter.NodeID(i) == p.self && own.Version == 1 &&
+			own.Set == arbiter.Only(p.self) && own.Epoch.Owner() == p.self
+		if !v.promised || !v.fresh && !begun {
+			return false
+		}
+	}
+	return true
+}
+
+func newer(a, b arbiter.Accepted) arbiter.Accepted {
+	if b.Newer(a) {
+		return b
+	}
+	return a
+}
+
+// stand asks to be recorded as the only member.
+func (p *Proposer) stand() []Message {
+	p.state = Accepting
+	p.version = 0
+	p.propose(arbiter.Only(p.self))
+	return p.Retry()
+}
+
+// Decide ends a campaign by hand: the operator's word replaces the votes that
+// did not come. It does nothing, and Refusal tells why, when a voter refused,
+// when the own register did not promise, or when a voter knows a newer set
+// without this node (unless the word covers stale data).
+func (p *Proposer) Decide() []Message {
+	if p.state != Preparing || !p.byHand || p.Refusal().Kind != None {
+		return nil
+	}
+	p.birth = p.born()
+	p.missing = p.promises() < p.majority()
+	return p.stand()
+}
+
+// promises counts the promises of voters with a memory.
+func (p *Proposer) promises() (n int) {
+	for _, v := range p.votes[:p.voters] {
+		if v.promised && !v.fresh {
+			n++
+		}
+	}
+	return n
+}
+
+// Accepted takes a voter's answer to SendAccept.
+func (p *Proposer) Accepted(voter arbiter.NodeID, proposal arbiter.Accepted, reply arbiter.AcceptReply) []Message {
+	p.see(reply.Record)
+	active := p.state == Accepting || p.state == Reigning
+	if !active || voter >= arbiter.NodeID(p.voters) || proposal.Epoch != p.epoch {
+		return nil
+	}
+	v := &p.votes[voter]
+	v.unreachable = false
+	switch {
+	case reply.Record.Promised > p.epoch:
+		p.superseded = true
+		return nil
+	case !reply.OK && reply.Record.Fresh:
+		return p.forgot(voter)
+	case !reply.OK || proposal != p.newest() || v.accepted:
+		return nil
+	}
+	v.accepted = true
+	if v.fresh && p.mayJoin(voter) {
+		v.fresh = false
+	}
+	return p.counted(voter)
+}
+
+// counted goes on after voter recorded the newest set.
+func (p *Proposer) counted(voter arbiter.NodeID) []Message {
+	if p.hasPending() && p.votes[p.self].accepted && p.acceptances() >= p.need() {
+		p.choose()
+		return p.Retry()
+	}
+	if voter == p.self {
+		return p.Retry() // now the others may be asked
+	}
+	return nil
+}
+
+func (p *Proposer) choose() {
+	p.chosen, p.pending = p.pending, arbiter.Accepted{}
+	p.open = 0
+	p.state = Reigning
+	p.missing = false
+	if p.birth {
+		for i := range p.votes {
+			p.votes[i].fresh = p.votes[i].fresh && !p.votes[i].accepted
+		}
+	}
+	if p.someoneWaitsToJoin() {
+		p.propose(p.chosen.Set)
+	}
+}
+
+// acceptances counts the voters that recorded the pending set and whose word
+// counts: all at a birth, those with a memory later.
+func (p *Proposer) acceptances() (n int) {
+	for _, v := range p.votes[:p.voters] {
+		if v.accepted && (!v.fresh || p.atBirth()) {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *Proposer) atBirth() bool { return p.birth && p.state == Accepting }
+
+// need is how many acceptances make the pending set chosen.
+func (p *Proposer) need() int {
+	if p.missing {
+		return max(1, p.promises()) // the operator's word stands for the rest
+	}
+	return p.majority()
+}
+
+// majority is 2 of 3, or 2 of 2. Of two voters of which the other lost its
+// memory, one is enough: nothing was ever chosen without this node.
+func (p *Proposer) majority() int {
+	if p.voters == 2 && p.votes[1-p.self].fresh && !p.atBirth() {
+		return 1
+	}
+	return 2
+}
+
+// forgot notes that voter has no memory although it had one before. It may
+// still have promised to the peer what it forgot, so it is taken back only with
+// a set proposed from now on: if the peer had such a promise, its own register
+// would have given one too, and would refuse that set.
+func (p *Proposer) forgot(voter arbiter.NodeID) []Message {
+	v := &p.votes[voter]
+	if v.fresh || voter == p.self {
+		return nil
+	}
+	v.fresh, v.promised, v.accepted, v.joinFrom = true, false, false, p.version+1
+	if p.state == Reigning && !p.hasPending() && !p.superseded {
+		p.propose(p.chosen.Set)
+		return p.Retry()
+	}
+	return nil
+}
+
+// mayJoin reports whether a fresh voter may be given the newest set: it is
+// chosen by the others, and was proposed after the voter's loss became known.
+func (p *Proposer) mayJoin(voter arbiter.NodeID) bool {
+	return !p.hasPending() && p.chosen.Version >= p.votes[voter].joinFrom
+}
+
+func (p *Proposer) someoneWaitsToJoin() bool {
+	for _, v := range p.votes[:p.voters] {
+		if v.fresh && v.joinFrom > p.chosen.Version {
+			return true
+		}
+	}
+	return false
+}
+
+// Heard takes a voter's record from any other answer, such as a lease renewal:
+// it shows a higher promise, a lost memory, or a set that lags behind.
+func (p *Proposer) Heard(voter arbiter.NodeID, record arbiter.Record) []Message {
+	p.see(record)
+	active := p.state == Accepting || p.state == Reigning
+	if !active || voter >= arbiter.NodeID(p.voters) {
+		return nil
+	}
+	v := &p.votes[voter]
+	switch {
+	case record.Promised > p.epoch:
+		p.superseded = true
+	case record.Fresh && !p.atBirth():
+		return p.forgot(voter)
+	}
+	v.unreachable = false
+	return nil
+}
+
+// Unreachable notes that voter did not answer a question of epoch.
+func (p *Proposer) Unreachable(voter arbiter.NodeID, epoch arbiter.Epoch) {
+	if epoch == p.epoch && voter < arbiter.NodeID(p.voters) {
+		p.votes[voter].unreachable = true
+	}
+}
+
+func (p *Proposer) see(record arbiter.Record) {
+	p.highest = max(p.highest, record.Promised, record.Accepted.Epoch)
+}
