@@ -86,7 +86,7 @@ func (p *Proposer) Refusal() Refusal {
 		return Refusal{Kind: HigherPromise, Epoch: p.highest}
 	case wait > 0:
 		return Refusal{Kind: LeaseHeld, Wait: wait}
-	case p.promises() >= 2 && !newest.Set.Has(p.self):
+	case p.promises() >= 2 && p.Answered() && !newest.Set.Has(p.self):
 		return Refusal{Kind: Outdated, Newest: newest}
 	case p.ownAmnesia() && p.Answered():
 		return Refusal{Kind: Amnesia}

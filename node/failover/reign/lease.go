@@ -11,23 +11,37 @@ import (
 // so the holder's deadline comes first without any agreement on the time. Times
 // are CLOCK_BOOTTIME of the holder's box.
 type Lease struct {
-	Epoch  arbiter.Epoch
-	Term   time.Duration
-	Voters uint8            // 2 or 3
-	sent   [3]time.Duration // of the newest granted request; zero: none
+	self   arbiter.NodeID
+	voters uint8 // 2 or 3
+	term   time.Duration
+	sent   [3]time.Duration // when the newest granted request left, by voter; zero: none
 }
 
-// NewLease returns a lease without grants for a reign. voters is 2 or 3.
-func NewLease(epoch arbiter.Epoch, term time.Duration, voters uint8) Lease {
-	return Lease{Epoch: epoch, Term: term, Voters: voters}
+// NewLease returns a lease without grants for one reign of node self. Grants
+// of another reign must not be fed to it.
+func NewLease(self arbiter.NodeID, witness bool, term time.Duration) Lease {
+	l := Lease{self: self, voters: 2, term: term}
+	if witness {
+		l.voters = 3
+	}
+	return l
 }
 
-// Granted notes that voter granted the request of epoch that left at sent
-// (taken just before sending). Grants of another epoch are ignored.
-func (l *Lease) Granted(voter arbiter.NodeID, epoch arbiter.Epoch, sent time.Duration) {
-	if epoch == l.Epoch && epoch != 0 && voter < arbiter.NodeID(l.Voters) {
+// Granted notes that voter granted a request of this reign that left at sent,
+// a time taken before sending.
+func (l *Lease) Granted(voter arbiter.NodeID, sent time.Duration) {
+	if voter < arbiter.NodeID(l.voters) {
 		l.sent[voter] = max(l.sent[voter], sent)
 	}
+}
+
+// Assume sets the deadline as if two voters had granted requests that left at
+// sent. It is for an agent that restarted under a replica which holds the true
+// deadline and stops I/O at it; the assumed one only gives the agent time to
+// renew, and must not be told to the replica.
+func (l *Lease) Assume(sent time.Duration) {
+	l.Granted(l.self, sent)
+	l.Granted(1-l.self, sent)
 }
 
 // Until is the deadline: from then on the holder must not act as Primary. It is
@@ -35,7 +49,7 @@ func (l *Lease) Granted(voter arbiter.NodeID, epoch arbiter.Epoch, sent time.Dur
 // the drift between the boxes' clocks.
 func (l *Lease) Until() time.Duration {
 	newest, second := time.Duration(0), time.Duration(0)
-	for _, sent := range l.sent[:l.Voters] {
+	for _, sent := range l.sent[:l.voters] {
 		switch {
 		case sent > newest:
 			newest, second = sent, newest
@@ -46,7 +60,7 @@ func (l *Lease) Until() time.Duration {
 	if second == 0 {
 		return 0
 	}
-	return second + l.Term - l.Term/50
+	return second + l.term - l.term/50
 }
 
 // Held reports whether the lease is held at now.

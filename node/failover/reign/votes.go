@@ -281,6 +281,13 @@ func (p *Proposer) Heard(voter arbiter.NodeID, record arbiter.Record) []Message 
 	return nil
 }
 
+// SawRecord takes a record of an unnamed voter; it shows a higher promise only.
+func (p *Proposer) SawRecord(record arbiter.Record) {
+	p.see(record)
+	active := p.state == Accepting || p.state == Reigning
+	p.superseded = p.superseded || active && record.Promised > p.epoch
+}
+
 // Unreachable notes that voter did not answer a question of epoch.
 func (p *Proposer) Unreachable(voter arbiter.NodeID, epoch arbiter.Epoch) {
 	if epoch == p.epoch && voter < arbiter.NodeID(p.voters) {
