@@ -14,11 +14,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"gemel/lab/ownthread"
 )
 
 // ErrNoChassis says that the lab's namespace does not exist.
@@ -123,19 +124,15 @@ func Create(lab string, switches ...string) (*Chassis, error) {
 	return chassis, nil
 }
 
-// makeNamespace makes a named network namespace from a thread of its own.
-// The thread is not unlocked: the runtime ends it with its goroutine.
+// makeNamespace makes a named network namespace.
 func makeNamespace(name string) error {
-	made := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
+	return ownthread.Do(func() error {
 		ns, err := netns.NewNamed(name)
-		if err == nil {
-			err = ns.Close()
+		if err != nil {
+			return fmt.Errorf("network namespace %s: %w", name, err)
 		}
-		made <- err
-	}()
-	return <-made
+		return ns.Close()
+	})
 }
 
 // Remove ends the chassis of a lab with all its cables. No chassis is no error.
