@@ -1,0 +1,134 @@
+package resync
+
+import "time"
+
+// Limits of a Pace. The zero value means: as fast as link and disks go.
+type Limits struct {
+	// MaxRate in bytes per second; 0: no limit.
+	MaxRate int64
+}
+
+// The window is how many bytes may be under way. It follows what was delivered
+// within delayTarget, between the two bounds; while the application writes it
+// shrinks to busyWindow, which keeps the wait in front of an application write
+// below some milliseconds on a gigabit and still makes progress under any load.
+const (
+	minWindow   = 2 << 20
+	startWindow = 8 << 20
+	maxWindow   = 64 << 20
+	busyWindow  = 512 << 10
+	delayTarget = 100 * time.Millisecond
+	adjustEvery = 50 * time.Millisecond
+	rateSpan    = 3 * time.Second
+	rateMarks   = 12
+)
+
+// Pace says how much a resynchronisation may have under way and how fast it
+// goes. Times are any steady clock, the same in every call.
+type Pace struct {
+	limits   Limits
+	window   int64
+	adjusted time.Duration
+	acked    int64 // since adjusted
+	full     bool  // the window was used up since adjusted
+
+	budget   int64 // bytes that MaxRate allows now
+	budgeted time.Duration
+
+	total, done int64
+	marks       [rateMarks]mark
+	marked      int
+}
+
+type mark struct {
+	at   time.Duration
+	done int64
+}
+
+// NewPace starts the account of a resynchronisation of total bytes.
+func NewPace(now time.Duration, total int64, limits Limits) *Pace {
+	p := &Pace{limits: limits, window: startWindow, adjusted: now, budgeted: now, total: total}
+	for i := range p.marks {
+		p.marks[i].at = now
+	}
+	return p
+}
+
+// Allow returns how many more bytes may be started with inFlight under way.
+// busy: application writes wait for the same disks and link.
+func (p *Pace) Allow(now time.Duration, inFlight int64, busy bool) int64 {
+	room := p.window
+	if busy {
+		room = busyWindow
+	}
+	room -= inFlight
+	if room <= 0 {
+		p.full = p.full || !busy
+		return 0
+	}
+	if p.limits.MaxRate == 0 {
+		return room
+	}
+	p.refill(now)
+	return min(room, p.budget)
+}
+
+// refill lets MaxRate run on; at most 100 ms worth of it is saved up, but never
+// less than one block.
+func (p *Pace) refill(now time.Duration) {
+	p.budget += int64(float64(p.limits.MaxRate) * (now - p.budgeted).Seconds())
+	p.budgeted = now
+	p.budget = min(p.budget, max(p.limits.MaxRate/10, 64<<10))
+}
+
+// Started counts bytes that were started.
+func (p *Pace) Started(n int64) { p.budget -= n }
+
+// Delivered counts bytes that the target wrote.
+func (p *Pace) Delivered(now time.Duration, n int64) {
+	p.acked += n
+	p.done += n
+	if span := now - p.adjusted; span >= adjustEvery {
+		p.adjust(now, span)
+	}
+}
+
+// adjust moves the window to what was delivered in delayTarget: a longer queue
+// adds wait and no speed. A window that was used up may have been the limit
+// itself, so it grows by a quarter at least once per step.
+func (p *Pace) adjust(now, span time.Duration) {
+	fits := int64(float64(p.acked) / span.Seconds() * delayTarget.Seconds())
+	want := max(fits, minWindow)
+	if p.full && fits >= p.window/2 {
+		want = max(want, p.window+p.window/4)
+	}
+	p.window = min(max((p.window+want)/2, minWindow), maxWindow)
+	p.adjusted, p.acked, p.full = now, 0, false
+}
+
+// Added counts bytes that got out of sync again while the resync runs.
+func (p *Pace) Added(n int64) { p.total += n }
+
+// Tick keeps the marks that Progress measures the rate with; call it a few
+// times per second.
+func (p *Pace) Tick(now time.Duration) {
+	last := p.marks[p.marked%rateMarks]
+	if now-last.at >= rateSpan/rateMarks {
+		p.marked++
+		p.marks[p.marked%rateMarks] = mark{now, p.done}
+	}
+}
+
+// Progress returns total and done bytes, the rate in bytes per second over the
+// last seconds, and the time left at that rate (0: unknown).
+func (p *Pace) Progress(now time.Duration) (total, done, rate int64, eta time.Duration) {
+	oldest := p.marks[(p.marked+1)%rateMarks]
+	if span := (now - oldest.at).Seconds(); span > 0 {
+		rate = int64(float64(p.done-oldest.done) / span)
+	}
+	total = max(p.total, p.done)
+	if rate > 0 {
+		eta = time.Duration(float64(total-p.done) / float64(rate) * float64(time.Second))
+	}
+	return total, p.done, rate, eta
+}
