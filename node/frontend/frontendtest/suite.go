@@ -1,0 +1,380 @@
+// Package frontendtest is the one test suite that every frontend passes: it
+// shows a device in memory to the kernel and uses it like a user would. It is
+// not a benchmark, and it leaves nothing behind.
+package frontendtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"gemel/node/block"
+	"gemel/node/frontend"
+)
+
+// Attach is the frontend under test.
+type Attach func(context.Context, frontend.Options, block.Device) (frontend.Attachment, error)
+
+// patience bounds every step; nothing is expected to come near it.
+const patience = 30 * time.Second
+
+const deviceSize = 64 << 20
+
+// Run runs the suite. The caller has checked that the host can run it.
+func Run(t *testing.T, attach Attach) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *bench)
+	}{
+		{"sizes and sector size", testGeometry},
+		{"link and device node", testPaths},
+		{"concurrent I/O with verification", testConcurrent},
+		{"flush reaches the device", testFlush},
+		{"errors reach the user", testErrors},
+		{"file system", testFileSystem},
+		{"detach refuses a mounted device", testDetachMounted},
+		{"detach with an open descriptor", testDetachOpen},
+		{"forced detach with a blocked request", testForceBlocked},
+		{"forced detach of a mounted device", testForceMounted},
+		{"detach twice, attach again", testAgain},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, newBench(t, attach)) })
+	}
+	t.Run("bad options are refused", func(t *testing.T) { testRefusals(t, attach) })
+}
+
+// bench is one attached device.
+type bench struct {
+	attach Attach
+	opts   frontend.Options
+	dev    *Memory
+	at     frontend.Attachment
+}
+
+func newBench(t *testing.T, attach Attach) *bench {
+	dir := t.TempDir()
+	b := &bench{attach: attach, dev: NewMemory(deviceSize), opts: frontend.Options{
+		Name: "suite", Dir: filepath.Join(dir, "run"), DeviceDir: filepath.Join(dir, "dev")}}
+	b.do(t)
+	t.Cleanup(func() {
+		b.detach(t, true)
+		select {
+		case <-b.at.Done():
+		case <-time.After(patience):
+			t.Error("requests are still inside the device")
+		}
+		if n := b.dev.Misaligned.Load(); n != 0 {
+			t.Errorf("%d requests were not aligned or not inside the device", n)
+		}
+	})
+	return b
+}
+
+func (b *bench) do(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	at, err := b.attach(ctx, b.opts, b.dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.at = at
+}
+
+// detach fails the test on any error.
+func (b *bench) detach(t *testing.T, force bool) {
+	t.Helper()
+	if err := b.tryDetach(force, patience); err != nil {
+		t.Errorf("detach (force %v): %v", force, err)
+	}
+}
+
+func (b *bench) tryDetach(force bool, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	return b.at.Detach(ctx, force)
+}
+
+// open returns a raw descriptor with O_DIRECT, which is not closed at the end.
+func (b *bench) open(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Open(b.at.Path(), unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("open %s: %v", b.at.Path(), err)
+	}
+	return fd
+}
+
+// aligned returns a buffer that O_DIRECT takes.
+func aligned(n int) []byte {
+	buf := make([]byte, n+block.Size)
+	skip := block.Size - int(uintptr(unsafe.Pointer(&buf[0]))%block.Size)
+	return buf[skip : skip+n]
+}
+
+func testGeometry(t *testing.T, b *bench) {
+	fd := b.open(t)
+	defer unix.Close(fd)
+	if end, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil || end != deviceSize {
+		t.Errorf("size is %d (%v), want %d", end, err, deviceSize)
+	}
+	if n, err := unix.IoctlGetInt(fd, unix.BLKSSZGET); err != nil || n != block.Size {
+		t.Errorf("sector size is %d (%v), want %d", n, err, block.Size)
+	}
+	if _, err := unix.Pwrite(fd, aligned(512), 0); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("a write of 512 bytes: %v, want EINVAL", err)
+	}
+	if n, err := unix.Pread(fd, aligned(block.Size), deviceSize); n != 0 || err != nil {
+		t.Errorf("read at the end: %d, %v", n, err)
+	}
+}
+
+func testPaths(t *testing.T, b *bench) {
+	to, err := os.Readlink(b.at.Path())
+	if err != nil || to != b.at.Device() {
+		t.Errorf("%s links to %q (%v), want %s", b.at.Path(), to, err, b.at.Device())
+	}
+	b.detach(t, false)
+	if _, err := os.Lstat(b.at.Path()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the link is still there after detach: %v", err)
+	}
+	left, err := os.ReadDir(b.opts.Dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("the private directory still holds %v (%v)", left, err)
+	}
+}
+
+// testConcurrent gives each of several users a stripe of its own, and requests
+// of odd sizes, and reads everything back.
+func testConcurrent(t *testing.T, b *bench) {
+	const users, stripe = 8, deviceSize / 8
+	fd := b.open(t)
+	defer unix.Close(fd)
+	var wg sync.WaitGroup
+	for u := range users {
+		wg.Go(func() { useStripe(t, fd, int64(u*stripe), stripe, uint64(u)) })
+	}
+	wg.Wait()
+}
+
+func useStripe(t *testing.T, fd int, from, length int64, seed uint64) {
+	chance := rand.New(rand.NewPCG(seed, 1))
+	want, buf := make([]byte, length), aligned(2<<20)
+	for range 40 {
+		n := block.Size * (1 + chance.Int64N(400))
+		off := block.Size * chance.Int64N((length-n)/block.Size)
+		p := buf[:n]
+		for i := range p {
+			p[i] = byte(chance.Uint32())
+		}
+		copy(want[off:], p)
+		if _, err := unix.Pwrite(fd, p, from+off); err != nil {
+			t.Errorf("write %d bytes at %d: %v", n, from+off, err)
+			return
+		}
+	}
+	for off := int64(0); off < length; off += int64(len(buf)) {
+		p := buf[:min(int64(len(buf)), length-off)]
+		if _, err := unix.Pread(fd, p, from+off); err != nil || !bytes.Equal(p, want[off:off+int64(len(p))]) {
+			t.Errorf("stripe at %d: what was read at %d differs (%v)", from, off, err)
+			return
+		}
+	}
+}
+
+func testFlush(t *testing.T, b *bench) {
+	fd := b.open(t)
+	defer unix.Close(fd)
+	before := b.dev.Flushes.Load()
+	for i := range 10 {
+		if _, err := unix.Pwrite(fd, aligned(block.Size), int64(i)*block.Size); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Fdatasync(fd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := b.dev.Flushes.Load() - before; n < 10 {
+		t.Errorf("10 fdatasync calls made %d flushes", n)
+	}
+}
+
+func testErrors(t *testing.T, b *bench) {
+	fd := b.open(t)
+	defer unix.Close(fd)
+	b.dev.Failing.Store(true)
+	if _, err := unix.Pwrite(fd, aligned(block.Size), 0); !errors.Is(err, unix.EIO) {
+		t.Errorf("write: %v, want EIO", err)
+	}
+	if _, err := unix.Pread(fd, aligned(block.Size), 0); !errors.Is(err, unix.EIO) {
+		t.Errorf("read: %v, want EIO", err)
+	}
+	if err := unix.Fdatasync(fd); !errors.Is(err, unix.EIO) {
+		t.Errorf("flush: %v, want EIO", err)
+	}
+	b.dev.Failing.Store(false)
+	if _, err := unix.Pwrite(fd, aligned(block.Size), 0); err != nil {
+		t.Errorf("write after the device is well again: %v", err)
+	}
+}
+
+func testFileSystem(t *testing.T, b *bench) {
+	dir := b.mkfsAndMount(t)
+	want := bytes.Repeat([]byte("gemel"), 1<<18)
+	if err := os.WriteFile(filepath.Join(dir, "file"), want, 0o600); err != nil {
+		t.Error(err)
+	}
+	unmount(t, dir, 0)
+	b.detach(t, false)
+	b.do(t)
+	command(t, "e2fsck", "-f", "-n", b.at.Path())
+	mount(t, b.at.Path(), dir)
+	defer unmount(t, dir, 0)
+	got, err := os.ReadFile(filepath.Join(dir, "file"))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the file differs after detach and attach (%v)", err)
+	}
+}
+
+func testDetachMounted(t *testing.T, b *bench) {
+	dir := b.mkfsAndMount(t)
+	if err := b.tryDetach(false, patience); !errors.Is(err, frontend.ErrInUse) {
+		t.Errorf("detach of a mounted device: %v, want ErrInUse", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "still"), []byte("works"), 0o600); err != nil {
+		t.Errorf("the refused detach broke the device: %v", err)
+	}
+	unmount(t, dir, 0)
+	b.detach(t, false)
+}
+
+func testDetachOpen(t *testing.T, b *bench) {
+	fd := b.open(t)
+	err := b.tryDetach(false, 100*time.Millisecond)
+	if !errors.Is(err, frontend.ErrInUse) {
+		t.Errorf("detach of an open device: %v, want ErrInUse", err)
+	}
+	if _, err := unix.Pwrite(fd, aligned(block.Size), 0); err != nil {
+		t.Errorf("write while the detach waits: %v", err)
+	}
+	unix.Close(fd)
+	b.detach(t, false)
+}
+
+// testForceBlocked is the course of a node that lost its reign: requests are
+// held inside the device, and the device goes away with errors.
+func testForceBlocked(t *testing.T, b *bench) {
+	fd := b.open(t)
+	b.dev.Block()
+	failed := make(chan error, 2)
+	go func() { _, err := unix.Pwrite(fd, aligned(block.Size), 0); failed <- err }()
+	go func() { _, err := unix.Pread(fd, aligned(block.Size), 1<<20); failed <- err }()
+	eventually(t, "two requests are inside the device", func() bool { return b.dev.Blocked.Load() == 2 })
+	if err := b.tryDetach(true, patience); !errors.Is(err, frontend.ErrLingers) {
+		t.Errorf("forced detach of an open device: %v, want ErrLingers", err)
+	}
+	for range 2 {
+		if err := <-failed; !errors.Is(err, unix.EIO) {
+			t.Errorf("held request ended with %v, want EIO", err)
+		}
+	}
+	b.dev.Failing.Store(true)
+	b.dev.Unblock()
+	unix.Close(fd)
+}
+
+func testForceMounted(t *testing.T, b *bench) {
+	dir := b.mkfsAndMount(t)
+	if err := os.WriteFile(filepath.Join(dir, "lost"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.dev.Failing.Store(true)
+	if err := b.tryDetach(true, patience); !errors.Is(err, frontend.ErrLingers) {
+		t.Errorf("forced detach of a mounted device: %v, want ErrLingers", err)
+	}
+	unmount(t, dir, unix.MNT_DETACH)
+	b.dev.Failing.Store(false)
+	b.do(t) // a new life of the volume is not held up by the old one
+	command(t, "e2fsck", "-p", b.at.Path())
+}
+
+func testAgain(t *testing.T, b *bench) {
+	b.detach(t, false)
+	b.detach(t, false)
+	b.do(t)
+	b.detach(t, true)
+	b.detach(t, false)
+}
+
+func testRefusals(t *testing.T, attach Attach) {
+	good := frontend.Options{Name: "v", Dir: t.TempDir()}
+	for _, c := range []struct {
+		opts frontend.Options
+		size int64
+	}{
+		{frontend.Options{Name: "", Dir: good.Dir}, 1 << 20},
+		{frontend.Options{Name: "a/b", Dir: good.Dir}, 1 << 20},
+		{frontend.Options{Name: "v"}, 1 << 20},
+		{good, 0},
+		{good, 1<<20 + 512},
+	} {
+		if at, err := attach(t.Context(), c.opts, NewMemory(c.size)); err == nil {
+			t.Errorf("%+v with %d bytes was attached", c.opts, c.size)
+			_ = at.Detach(t.Context(), true)
+		}
+	}
+}
+
+func (b *bench) mkfsAndMount(t *testing.T) string {
+	t.Helper()
+	command(t, "mkfs.ext4", "-q", "-F", b.at.Path())
+	dir := filepath.Join(t.TempDir(), "mnt")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mount(t, b.at.Path(), dir)
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+func mount(t *testing.T, device, dir string) {
+	t.Helper()
+	if err := unix.Mount(device, dir, "ext4", 0, ""); err != nil {
+		t.Fatalf("mount %s: %v", device, err)
+	}
+}
+
+func unmount(t *testing.T, dir string, flags int) {
+	t.Helper()
+	if err := unix.Unmount(dir, flags); err != nil {
+		t.Errorf("unmount %s: %v", dir, err)
+	}
+}
+
+func command(t *testing.T, name string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+// Package fuseloop shows a block.Device to the kernel as a loop device whose
+// backing file is the one file of a FUSE file system served by this process.
+// It works on any kernel with FUSE and loop, needs no module and no helper
+// program, and never forks. It is not the fastest way where the kernel has
+// ublk, and it does not survive its process: after a kill the device answers
+// every request with an I/O error until it is unmounted, and the next Attach
+// with the same name and private directory removes it.
+//
+// The FUSE file system's root is itself a regular file, mounted over an empty
+// file in the private directory, so there is no directory to look up in. Run
+// it in a mount namespace of its own: the namespace that mounts the volume must
+// not see the FUSE mount, or the end of that namespace can wait for a server
+// that is ending too.
+//
+// Two things about Go and FUSE matter here. The file is opened with a plain
+// system call, never as os.File, so that the runtime's poller does not ask the
+// server (this process) for readiness. And every system call that may need an
+// answer from the server runs where the scheduler can take the processor away
+// from it, so that the serving goroutines run on.
+package fuseloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"gemel/node/block"
+	"gemel/node/frontend"
+)
+
+const (
+	maxWrite = 1 << 20 // bytes per FUSE request
+	// maxBackground bounds the requests the loop driver has in flight; above
+	// the 128 of a loop device's queue.
+	maxBackground = 256
+)
+
+// Attachment is a device shown through FUSE and loop.
+type Attachment struct {
+	opts   frontend.Options
+	mount  string // the file over which the FUSE file system is mounted
+	file   *file
+	loop   loop
+	link   string
+	fsdev  uint64        // device number of the FUSE file system
+	served chan struct{} // closed when the server has ended
+
+	mu     sync.Mutex // one Detach at a time
+	gone   bool       // the loop device is free or lingers
+	closed bool       // everything is gone
+}
+
+var _ frontend.Attachment = (*Attachment)(nil)
+
+// Attach shows dev as a block device with 4096-byte sectors. What an earlier
+// life left under the same name and directory is removed first. It needs root,
+// /dev/fuse and /dev/loop-control.
+func Attach(ctx context.Context, o frontend.Options, dev block.Device) (*Attachment, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	if size := dev.SizeBytes(); size <= 0 || size%block.Size != 0 {
+		return nil, fmt.Errorf("attach volume %q: its size of %d bytes is not a multiple of %d",
+			o.Name, size, block.Size)
+	}
+	if err := sweep(ctx, o); err != nil {
+		return nil, fmt.Errorf("attach volume %q: %w", o.Name, err)
+	}
+	a := &Attachment{opts: o, file: newFile(dev), served: make(chan struct{})}
+	if err := a.attach(ctx); err != nil {
+		return nil, fmt.Errorf("attach volume %q: %w", o.Name, err)
+	}
+	return a, nil
+}
+
+func (a *Attachment) attach(ctx context.Context) error {
+	if err := a.serve(); err != nil {
+		return err
+	}
+	err := bounded(ctx, "bind a loop device to the FUSE file", func() error { return a.bind(ctx) })
+	if err == nil {
+		err = a.publish()
+	}
+	if err != nil {
+		return errors.Join(err, a.undo())
+	}
+	return nil
+}
+
+// undo takes back a half-made attachment, whatever state it reached.
+func (a *Attachment) undo() error {
+	ctx, cancel := context.WithTimeout(context.Background(), undoWait)
+	defer cancel()
+	return a.Detach(ctx, true)
+}
+
+// serve mounts the FUSE file system and starts answering.
+func (a *Attachment) serve() error {
+	a.mount = filepath.Join(a.opts.Dir, "fuse-"+a.opts.Name)
+	if err := os.MkdirAll(a.opts.Dir, 0o700); err != nil {
+		return fmt.Errorf("make the private directory: %w", err)
+	}
+	if err := os.WriteFile(a.mount, nil, 0o600); err != nil {
+		return fmt.Errorf("make the mount point: %w", err)
+	}
+	server, err := mountFUSE(a.mount, loopName(a.opts.Name), a.file)
+	if err != nil {
+		return errors.Join(err, os.Remove(a.mount))
+	}
+	go func() {
+		defer close(a.served)
+		server.Serve()
+	}()
+	return nil
+}
+
+// mountFUSE uses its own descriptor of /dev/fuse, marked close-on-exec, which
+// the library's way of mounting directly would not be.
+func mountFUSE(path, source string, f *file) (*fuse.Server, error) {
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open /dev/fuse (is FUSE there?): %w", err)
+	}
+	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,max_read=%d",
+		fd, unix.S_IFREG, maxWrite)
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
+	if err := unix.Mount(source, path, "fuse.gemel", flags, data); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("mount FUSE on %s: %w", path, err)
+	}
+	server, err := fuse.NewServer(f, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
+		Name: "gemel", FsName: source, Logger: quiet(),
+		MaxWrite: maxWrite, MaxBackground: maxBackground, CongestionThreshold: maxBackground,
+		DisableSplice: true, DisableXAttrs: true,
+		ExtraCapabilities:        fuse.CAP_ASYNC_DIO,
+		ExplicitDataCacheControl: true,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("serve FUSE on %s: %w", path, err),
+			unix.Unmount(path, unix.MNT_DETACH))
+	}
+	return server, nil
+}
+
+// bind opens the FUSE file and puts a loop device over it. The loop device
+// keeps the file; our descriptor goes.
+func (a *Attachment) bind(ctx context.Context) error {
+	fd, err := unix.Open(a.mount, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return wrapOpen(a.mount, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("look at %s: %w", a.mount, err)
+	}
+	l, err := configureLoop(ctx, fd, loopName(a.opts.Name))
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil { // nobody waits for this device any more
+		return errors.Join(ctx.Err(), l.clear(false))
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.fsdev, a.loop = st.Dev, l
+	return nil
+}
+
+// publish writes the record and the link.
+func (a *Attachment) publish() error {
+	if err := a.loop.record(a.opts.Dir, a.opts.Name); err != nil {
+		return err
+	}
+	if a.opts.DeviceDir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(a.opts.DeviceDir, 0o755); err != nil {
+		return fmt.Errorf("make the device directory: %w", err)
+	}
+	link := filepath.Join(a.opts.DeviceDir, a.opts.Name)
+	if err := replaceLink(a.loop.path(), link); err != nil {
+		return err
+	}
+	a.link = link
+	return nil
+}
+
+// replaceLink makes link point to target; only a symbolic link is replaced.
+func replaceLink(target, link string) error {
+	if info, err := os.Lstat(link); err == nil && info.Mode()&os.ModeSymlink == 0 {
+		return fmt.Errorf("make the link %s: something that is no link is in its place; remove it", link)
+	}
+	fresh := link + ".new"
+	_ = os.Remove(fresh) // of an earlier life
+	if err := os.Symlink(target, fresh); err != nil {
+		return fmt.Errorf("make the link %s: %w", link, err)
+	}
+	if err := os.Rename(fresh, link); err != nil {
+		return fmt.Errorf("make the link %s: %w", link, err)
+	}
+	return nil
+}
+
+// Path returns the link in the device directory, or the loop device.
+func (a *Attachment) Path() string {
+	if a.link != "" {
+		return a.link
+	}
+	return a.loop.path()
+}
+
+// Device returns the loop device, such as /dev/loop3.
+func (a *Attachment) Device() string { return a.loop.path() }
+
+// Done is closed when the last request has left the block.Device for good.
+func (a *Attachment) Done() <-chan struct{} { return a.served }
+
+// LastError returns the newest error the block.Device answered with, or nil.
+func (a *Attachment) LastError() error {
+	if p := a.file.last.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
