@@ -137,4 +137,5 @@ type ReplicaReport struct {
 	CrashedPrimary bool
 	StandAlone     bool
 	Connected      bool
+	LeaseLeft      time.Duration // rest of the lease as the replica holds it
 }

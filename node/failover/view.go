@@ -64,3 +64,48 @@ type Config struct {
 	BootWait    time.Duration
 	StepTimeout time.Duration
 }
+
+// View returns the machine's present state.
+func (m *Machine) View() View {
+	v := View{Role: m.role, Phase: m.phase(), Refusal: m.refusal, Peer: m.det.view(m.now)}
+	switch m.role {
+	case RoleTakingOver, RoleServing, RoleLeaving:
+		v.Epoch, v.Chosen = m.prop.Epoch(), m.prop.Chosen()
+		v.LeaseUntil = m.lease.Until()
+	default:
+		v.Chosen = m.replica.Record.Accepted
+		if m.det.alive && m.peer.Primary {
+			v.Epoch = m.peer.Epoch
+			if m.peer.Chosen.Newer(v.Chosen) {
+				v.Chosen = m.peer.Chosen
+			}
+		}
+	}
+	return v
+}
+
+// phase says in words what the machine does or waits for.
+func (m *Machine) phase() string {
+	switch m.role {
+	case RoleCampaigning:
+		return "asking the voters"
+	case RoleTakingOver:
+		return "taking over: " + m.course.current().String()
+	case RoleServing:
+		return "serving"
+	case RoleLeaving:
+		return "leaving: " + m.course.current().String()
+	case RoleLettingGo:
+		return "letting go: " + m.course.current().String()
+	}
+	switch {
+	case m.stopped:
+		return "stopping"
+	case m.det.alive && m.peer.Primary:
+		return "following " + m.cfg.PeerName
+	case m.refusal != "":
+		return "waiting"
+	default:
+		return "looking for " + m.cfg.PeerName
+	}
+}

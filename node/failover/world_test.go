@@ -1,0 +1,345 @@
+package failover
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"gemel/node/arbiter"
+)
+
+// world is two machines, three registers and a toy replica each, on one clock.
+// A step of the course takes 40 ms, a message 10 ms.
+type world struct {
+	t     *testing.T
+	now   time.Duration
+	nodes [2]*box
+	wit   voter
+	queue []parcel
+	cut   map[[2]arbiter.NodeID]bool // one-way: from, to
+	notes []string
+}
+
+// voter is a register with its storage and its power.
+type voter struct {
+	reg arbiter.Register
+	up  bool
+}
+
+type box struct {
+	voter
+	m       *Machine
+	id      arbiter.NodeID
+	boot    int
+	nic     bool
+	replica ReplicaReport
+	linked  time.Duration // since when the replicas are connected; zero: not
+	lease   time.Duration
+	vip     bool
+	mounted bool
+	failing map[Step]string
+	answers map[uint64]string
+	steps   []Step
+}
+
+type parcel struct {
+	at       time.Duration
+	from, to arbiter.NodeID
+	deliver  func()
+}
+
+const (
+	tick    = 10 * time.Millisecond
+	stepLen = 40 * time.Millisecond
+	term    = 3 * time.Second
+)
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, now: time.Hour, cut: map[[2]arbiter.NodeID]bool{}}
+	w.wit = voter{up: true, reg: arbiter.Boot(arbiter.Record{Fresh: true}, w.now, term)}
+	for i := range w.nodes {
+		b := &box{id: arbiter.NodeID(i), nic: true, failing: map[Step]string{}, answers: map[uint64]string{}}
+		b.reg = arbiter.Boot(arbiter.Record{Fresh: true}, w.now, term)
+		b.replica = ReplicaReport{Usable: true, Created: true, DiskWhole: false}
+		w.nodes[i] = b
+		w.powerOn(b.id)
+	}
+	return w
+}
+
+func (w *world) config(id arbiter.NodeID) Config {
+	names := []string{"server1", "server2"}
+	return Config{Self: id, SelfName: names[id], PeerName: names[1-id], WitnessName: "witness", Volume: "data",
+		Links: []string{"private", "lan"}, Heartbeat: 250 * time.Millisecond, MinorBeats: 3, Major: 2 * time.Second,
+		Lease: term, Renew: 500 * time.Millisecond, BootWait: 5 * time.Second, StepTimeout: 30 * time.Second}
+}
+
+func (w *world) powerOn(id arbiter.NodeID) {
+	b := w.nodes[id]
+	b.up = true
+	b.reg = arbiter.Boot(b.reg.Record, w.now, term)
+	w.restartAgent(id)
+}
+
+// restartAgent forgets the machine; replica, addresses and mounts live on.
+func (w *world) restartAgent(id arbiter.NodeID) {
+	b := w.nodes[id]
+	b.boot++
+	b.m = New(w.config(id))
+	if !b.replica.Primary {
+		b.vip, b.mounted = false, false
+	}
+}
+
+func (w *world) powerOff(id arbiter.NodeID) {
+	b := w.nodes[id]
+	b.up, b.vip, b.mounted = false, false, false
+	if b.replica.Primary {
+		b.replica.CrashedPrimary = true
+	}
+	b.replica.Primary, b.replica.Epoch, b.replica.WantShrink, b.replica.ReadyToGrow = false, 0, false, false
+	b.replica.Chosen = arbiter.Accepted{}
+	b.linked = 0
+}
+
+func (w *world) send(from, to arbiter.NodeID, deliver func()) {
+	if w.cut[[2]arbiter.NodeID{from, to}] || !w.isUp(from) {
+		return
+	}
+	w.queue = append(w.queue, parcel{at: w.now + tick, from: from, to: to, deliver: deliver})
+}
+
+func (w *world) isUp(v arbiter.NodeID) bool { return w.voter(v).up }
+
+func (w *world) voter(v arbiter.NodeID) *voter {
+	if v == arbiter.Witness {
+		return &w.wit
+	}
+	return &w.nodes[v].voter
+}
+
+func (w *world) split(a, b arbiter.NodeID, broken bool) {
+	w.cut[[2]arbiter.NodeID{a, b}], w.cut[[2]arbiter.NodeID{b, a}] = broken, broken
+}
+
+func (w *world) feed(id arbiter.NodeID, ev Event) {
+	b := w.nodes[id]
+	if !b.up {
+		return
+	}
+	for _, a := range b.m.Step(w.now, ev) {
+		w.act(b, a)
+	}
+}
+
+func (w *world) act(b *box, a Action) {
+	switch a := a.(type) {
+	case SendPrepare:
+		w.ask(b, a.Voter, func(v *voter) Event {
+			reply, _ := v.reg.Prepare(w.now, a.Epoch)
+			return Prepared{Voter: a.Voter, Epoch: a.Epoch, Reply: reply}
+		}, Prepared{Voter: a.Voter, Epoch: a.Epoch, Unreachable: true})
+	case SendAccept:
+		w.ask(b, a.Voter, func(v *voter) Event {
+			reply, _ := v.reg.Accept(w.now, a.Proposal)
+			return AcceptedBy{Voter: a.Voter, Proposal: a.Proposal, Reply: reply}
+		}, AcceptedBy{Voter: a.Voter, Proposal: a.Proposal, Unreachable: true})
+	case SendRenew:
+		sent := w.now
+		w.ask(b, a.Voter, func(v *voter) Event {
+			return Renewed{Voter: a.Voter, Epoch: a.Epoch, Sent: sent, Reply: v.reg.Renew(w.now, a.Epoch, a.Term)}
+		}, Renewed{Voter: a.Voter, Epoch: a.Epoch, Unreachable: true})
+	case SendRelease:
+		w.send(b.id, a.Voter, func() { w.voter(a.Voter).reg.Release(a.Epoch) })
+	case TellChosen:
+		if b.replica.Primary && b.replica.Epoch == a.Chosen.Epoch {
+			b.replica.Chosen = a.Chosen
+			b.replica.WantShrink = false
+		}
+	case TellLease:
+		b.lease = a.Until
+	case TellHandOver:
+		w.send(b.id, 1-b.id, func() { w.feed(1-b.id, HandOver{Epoch: a.Epoch}) })
+	case Run:
+		boot := b.boot
+		w.queue = append(w.queue, parcel{at: w.now + stepLen, from: b.id, to: b.id, deliver: func() {
+			if boot == b.boot {
+				w.feed(b.id, StepDone{Step: a.Step, Err: w.run(b, a)})
+			}
+		}})
+	case Answer:
+		b.answers[a.ID] = a.Err
+	case Note:
+		w.notes = append(w.notes, fmt.Sprintf("%7.2f %s %s: %s (%s)", (w.now-time.Hour).Seconds(), w.config(b.id).SelfName, a.Kind, a.Text, a.Reason))
+	}
+}
+
+// ask delivers a question and its answer, or tells that none will come.
+func (w *world) ask(b *box, to arbiter.NodeID, answer func(*voter) Event, none Event) {
+	boot := b.boot
+	back := func(ev Event) func() {
+		return func() {
+			if boot == b.boot {
+				w.feed(b.id, ev)
+			}
+		}
+	}
+	if w.cut[[2]arbiter.NodeID{b.id, to}] || !w.isUp(to) {
+		w.queue = append(w.queue, parcel{at: w.now + 300*time.Millisecond, from: b.id, to: b.id, deliver: back(none)})
+		return
+	}
+	w.send(b.id, to, func() {
+		ev := answer(w.voter(to))
+		w.send(to, b.id, back(ev))
+	})
+}
+
+// run carries a step out and returns its error.
+func (w *world) run(b *box, a Run) string {
+	b.steps = append(b.steps, a.Step)
+	if err := b.failing[a.Step]; err != "" {
+		return err
+	}
+	switch a.Step {
+	case StepPromote:
+		if b.reg.Record.Accepted.Epoch != a.Chosen.Epoch {
+			return "register did not accept this reign"
+		}
+		if !b.replica.DiskWhole && !a.Birth {
+			return "replica is not whole"
+		}
+		b.replica.Primary, b.replica.Epoch, b.replica.Created, b.replica.DiskWhole = true, a.Chosen.Epoch, false, true
+		if a.Chosen.Newer(b.replica.Chosen) {
+			b.replica.Chosen = a.Chosen
+		}
+	case StepMount:
+		b.mounted = true
+	case StepAddress:
+		b.vip = true
+	case StepDropAddress, StepLetGoAddress:
+		b.vip = false
+	case StepUnmount, StepLetGoUnmount:
+		b.mounted = false
+	case StepDemote, StepLetGoIO:
+		b.replica.Primary, b.replica.Epoch, b.replica.WantShrink, b.replica.ReadyToGrow = false, 0, false, false
+	}
+	return ""
+}
+
+// pass lets time go by.
+func (w *world) pass(d time.Duration) {
+	for end := w.now + d; w.now < end; {
+		w.now += tick
+		due := w.queue
+		w.queue = nil
+		for _, p := range due {
+			switch {
+			case p.at > w.now:
+				w.queue = append(w.queue, p)
+			case w.isUp(p.to) && !(p.from != p.to && w.cut[[2]arbiter.NodeID{p.from, p.to}]):
+				p.deliver()
+			}
+		}
+		w.replicas()
+		for _, b := range w.nodes {
+			b.replica.Record = b.reg.Record
+			b.replica.LeaseLeft = b.lease - w.now
+			w.feed(b.id, Replica{State: b.replica})
+			w.feed(b.id, AddressNIC{Up: b.nic})
+			w.feed(b.id, Tick{})
+			if b.up && w.now%(250*time.Millisecond) == 0 {
+				w.beat(b)
+			}
+		}
+		w.check()
+	}
+}
+
+func (w *world) beat(b *box) {
+	v := b.m.View()
+	primary := v.Role == RoleTakingOver || v.Role == RoleServing || v.Role == RoleLeaving
+	r := PeerReport{Boot: fmt.Sprint(b.boot), Primary: primary, Serving: v.Role == RoleServing,
+		Leaving: v.Role == RoleLeaving, Epoch: v.Epoch, Chosen: v.Chosen, Fit: b.replica.DiskWhole || b.replica.Created, AddressNIC: b.nic}
+	if !primary {
+		r.Epoch = 0
+	}
+	for _, link := range []string{"private", "lan"} {
+		w.send(b.id, 1-b.id, func() { w.feed(1-b.id, Beat{Link: link, Peer: r}) })
+	}
+}
+
+// replicas connects the two replicas when one is Primary and both are up.
+func (w *world) replicas() {
+	for _, b := range w.nodes {
+		p := w.nodes[1-b.id]
+		if !b.up || !b.replica.Primary {
+			b.linked = 0
+			continue
+		}
+		up := p.up && !w.cut[[2]arbiter.NodeID{b.id, p.id}] && !w.cut[[2]arbiter.NodeID{p.id, b.id}] &&
+			!p.replica.Primary && p.reg.Record.Promised <= b.replica.Epoch
+		inForce := b.replica.Chosen.Set | b.reg.Record.Accepted.Set
+		switch {
+		case !up:
+			b.linked, b.replica.ReadyToGrow = 0, false
+			b.replica.WantShrink = inForce.Has(p.id)
+			b.replica.Connected = false
+		case b.linked == 0:
+			b.linked = w.now
+			b.replica.Connected = true
+			p.reg.Raise(b.replica.Epoch)
+			p.replica.DiskWhole = p.replica.DiskWhole && !p.replica.Created && !p.replica.CrashedPrimary
+		case w.now-b.linked > 400*time.Millisecond && !b.replica.WantShrink:
+			b.replica.ReadyToGrow = !b.replica.Chosen.Set.Has(p.id)
+			p.replica.DiskWhole, p.replica.Created, p.replica.CrashedPrimary = true, false, false
+		}
+	}
+}
+
+// check holds what must hold at every instant.
+func (w *world) check() {
+	if w.nodes[0].vip && w.nodes[1].vip {
+		w.fail("both nodes answer for the address")
+	}
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.t.Helper()
+	from := max(0, len(w.notes)-60)
+	for _, n := range w.notes[from:] {
+		w.t.Log(n)
+	}
+	w.t.Fatalf("%7.2f: %s", (w.now - time.Hour).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (w *world) order(id arbiter.NodeID, kind OrderKind) uint64 {
+	n := rand.Uint64()
+	w.feed(id, Order{ID: n, Kind: kind})
+	return n
+}
+
+// serving returns the node that serves, or nil.
+func (w *world) serving() *box {
+	for _, b := range w.nodes {
+		if b.up && b.m.View().Role == RoleServing && b.vip {
+			return b
+		}
+	}
+	return nil
+}
+
+// healthy waits until one node serves and both are in sync.
+func (w *world) healthy(within time.Duration) *box {
+	w.t.Helper()
+	for end := w.now + within; w.now < end; w.pass(tick) {
+		if b := w.serving(); b != nil && b.m.View().Chosen.Set == arbiter.Both && w.nodes[1-b.id].up {
+			return b
+		}
+	}
+	for _, b := range w.nodes {
+		w.t.Logf("%s: up %v %+v replica %+v reg %+v", w.config(b.id).SelfName, b.up, b.m.View(), b.replica, b.reg)
+	}
+	w.fail("not healthy within %v", within)
+	return nil
+}
