@@ -1,0 +1,276 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/config"
+	"gemel/node/failover"
+	"gemel/node/replicator/control"
+)
+
+const (
+	witnessEvery = 2 * time.Second
+	witnessWait  = time.Second
+	// stopGrace is added to the time the machine allows itself for leaving.
+	stopGrace = 2 * time.Second
+	dropWait  = 5 * time.Second // for the last drop of the addresses
+	endWait   = 5 * time.Second // for goroutines to end at the very end
+)
+
+// parts is everything an Agent is put together from.
+type parts struct {
+	config  *config.Config
+	log     *slog.Logger
+	clock   Clock
+	boot    string // identifies this start
+	replica Replica
+	peers   map[string]Peer // by link name
+	witness Witness         // nil: none configured
+	fence   Fence           // nil: none configured
+	keep    []History
+	// volume makes what is particular to one volume; failed is called when a
+	// service has used up its restarts.
+	volume func(v config.Volume, failed func(name, reason string)) (volumeParts, error)
+	// interfaceOf names the interface that owns a local address, or "".
+	interfaceOf func(address string) string
+	// beside runs as long as the agent: API servers, carrier and conflict
+	// watchers. An error of one of them ends the agent.
+	beside []func(ctx context.Context, a *Agent) error
+}
+
+type volumeParts struct {
+	machine   machine
+	addresses Addresses
+	services  Services
+	mount     Mount
+}
+
+// Agent carries out what failover decides on one node.
+type Agent struct {
+	cfg         *config.Config
+	clock       Clock
+	diary       *diary
+	replica     Replica
+	witness     Witness
+	links       links
+	owners      []*owner
+	heart       *heart
+	watcher     *watcher
+	interfaceOf func(string) string
+	beside      []func(context.Context, *Agent) error
+	started     time.Time
+
+	witnessSeen atomic.Int64 // unix ns of its newest answer
+	witnessUp   atomic.Bool
+
+	nicMu sync.Mutex
+	nics  map[string]bool // carrier by interface; absent: not known, taken as up
+}
+
+// build puts an Agent together; nothing runs yet.
+func build(p parts) (*Agent, error) {
+	self := p.config.SelfIndex()
+	if self < 0 || p.config.Peer() == nil {
+		return nil, fmt.Errorf("%q is not one of the two nodes in the configuration; set node to one of %v",
+			p.config.Node, p.config.NodeNames())
+	}
+	a := &Agent{cfg: p.config, clock: p.clock, replica: p.replica, witness: p.witness, started: time.Now(),
+		interfaceOf: p.interfaceOf, beside: p.beside, nics: map[string]bool{},
+		diary: &diary{node: p.config.Node, log: p.log, keep: p.keep}}
+	for _, l := range p.config.Self().Links {
+		if remote := p.config.Peer().Link(l.Name); remote != nil {
+			a.links = append(a.links, newLink(l.Name, l.Address, remote.Address, p.peers[l.Name]))
+		}
+	}
+	v := &voters{self: arbiter.NodeID(self), local: p.replica, peer: a.links}
+	if p.witness != nil {
+		v.witness = p.witness
+	}
+	for _, vol := range p.config.Volumes {
+		o, err := a.newOwner(p, vol, v)
+		if err != nil {
+			return nil, err
+		}
+		a.owners = append(a.owners, o)
+	}
+	a.heart = &heart{node: p.config.Node, peer: p.config.Peer().Name, boot: p.boot, every: p.config.Timing.Heartbeat,
+		clock: p.clock, links: a.links, owners: a.owners, retired: map[string]bool{}, last: map[string]uint64{},
+		log: func(kind, text, reason string) { a.diary.note("", kind, text, reason) }}
+	a.watcher = &watcher{replica: p.replica, owners: a.owners, clock: p.clock}
+	return a, nil
+}
+
+func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) {
+	o := &owner{name: vol.Name, vol: vol, self: v.self, clock: a.clock, box: newMailbox(), voters: v,
+		links: a.links, replica: a.replica, diary: a.diary}
+	own, err := p.volume(vol, func(name, reason string) {
+		o.box.post(failover.ServiceFailed{Name: name, Reason: reason})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("volume %s: %w", vol.Name, err)
+	}
+	o.machine = own.machine
+	o.course = &course{vol: vol, replica: a.replica, addresses: own.addresses, services: own.services,
+		mount: own.mount, fence: p.fence, note: o.note}
+	o.chosen = newNewest(20, func(ctx context.Context, r control.ChosenRequest) error { return a.replica.Chosen(ctx, r) },
+		func(err error) {
+			o.note("replica.not-told", "The replica was not told of the recorded set.", text(err))
+		})
+	o.lease = newNewest(3, func(ctx context.Context, r control.LeaseRequest) error { return a.replica.Lease(ctx, r) },
+		func(err error) { o.note("replica.not-told", "The replica was not told of the lease.", text(err)) })
+	o.nic.Store(true)
+	o.publish()
+	o.changed = func() { a.heart.kickAll() }
+	return o, nil
+}
+
+func (a *Agent) owner(volume string) (*owner, error) {
+	for _, o := range a.owners {
+		if o.name == volume {
+			return o, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no volume %q on %s; the configuration names %v", volume, a.cfg.Node, a.volumeNames())
+}
+
+func (a *Agent) volumeNames() []string {
+	names := make([]string, len(a.owners))
+	for i, o := range a.owners {
+		names[i] = o.name
+	}
+	return names
+}
+
+// serve runs the agent until ctx ends or something beside it fails; then it
+// lets every volume go cleanly and, in any case, drops the addresses.
+func (a *Agent) serve(ctx context.Context) error {
+	a.diary.note("", "agent.start", fmt.Sprintf("The agent of %s starts.", a.cfg.Node), "")
+	a.clean(ctx)
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	var wg sync.WaitGroup
+	failed := make(chan error, len(a.beside))
+	for _, run := range a.background() {
+		wg.Go(func() { run(work) })
+	}
+	for _, run := range a.beside {
+		wg.Go(func() {
+			if err := run(work, a); err != nil && work.Err() == nil {
+				failed <- err
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		a.diary.note("", "agent.failed", "A part of the agent ended; the agent stops.", err.Error())
+	}
+	a.leave(work)
+	stopWork()
+	a.end(&wg)
+	return err
+}
+
+func (a *Agent) background() []func(context.Context) {
+	run := []func(context.Context){a.watcher.run}
+	for _, o := range a.owners {
+		run = append(run, o.run)
+	}
+	for _, l := range a.links {
+		run = append(run, func(ctx context.Context) { a.heart.send(ctx, l) })
+	}
+	if a.witness != nil {
+		run = append(run, a.pingWitness)
+	}
+	return run
+}
+
+// leave lets every volume go cleanly, within the time the machine allows
+// itself. What could not leave loses its addresses and services all the same.
+func (a *Agent) leave(ctx context.Context) {
+	a.diary.note("", "agent.stop", fmt.Sprintf("The agent of %s stops and lets its volumes go.", a.cfg.Node), "")
+	a.heart.stopping.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, 2*a.cfg.Timing.StepTimeout+stopGrace)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, o := range a.owners {
+		wg.Go(func() { o.leave(ctx) })
+	}
+	wg.Wait()
+}
+
+func (o *owner) leave(ctx context.Context) {
+	left := o.order(ctx, failover.OrderLeave)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropWait)
+	defer cancel()
+	err := wrap("drop the addresses", o.course.addresses.Drop(ctx))
+	if left != nil {
+		// The mount and the device stay: the replica may still serve this
+		// reign, and the agent's next start resumes or clears it.
+		err = errors.Join(left, err, wrap("kill the services", o.course.services.Kill(ctx)))
+	}
+	if err != nil {
+		o.note("agent.stop-hard", "The volume was not let go cleanly; its addresses and services were taken down.", err.Error())
+	}
+	o.releases.Wait()
+}
+
+// end waits for all goroutines, but not for ever: a step that hangs in the
+// kernel must not keep the process.
+func (a *Agent) end(wg *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		for _, o := range a.owners {
+			o.course.wg.Wait()
+		}
+		close(done)
+	}()
+	timer := time.NewTimer(endWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		a.diary.note("", "agent.stop-hard", "The agent ends although a step still hangs.",
+			"the kernel did not return from it")
+	}
+}
+
+// pingWitness watches the third voter, also while no lease needs it: people
+// must see that it is gone before they need it.
+func (a *Agent) pingWitness(ctx context.Context) {
+	first := true
+	for ctx.Err() == nil {
+		once, cancel := context.WithTimeout(ctx, witnessWait)
+		err := a.witness.Ping(once)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		a.witnessAnswered(err, first)
+		first = false
+		pause(ctx, witnessEvery)
+	}
+}
+
+func (a *Agent) witnessAnswered(err error, first bool) {
+	if err == nil {
+		a.witnessSeen.Store(time.Now().UnixNano())
+	}
+	if was := a.witnessUp.Swap(err == nil); was == (err == nil) && !first {
+		return
+	}
+	if err == nil {
+		a.diary.note("", "witness.up", fmt.Sprintf("The witness %s answers.", a.cfg.Witness.Name), "")
+		return
+	}
+	a.diary.note("", "witness.down", fmt.Sprintf("The witness %s does not answer.", a.cfg.Witness.Name), err.Error())
+}

@@ -1,0 +1,214 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gemel/node/api"
+	"gemel/node/arbiter"
+	"gemel/node/failover"
+	"gemel/node/replicator/control"
+)
+
+const rolePrimary = control.Primary
+
+// heart sends and receives the numbered heartbeats of every link. A request is
+// a beat, and so is its reply.
+type heart struct {
+	node, peer string
+	boot       string // this start of the agent
+	every      time.Duration
+	clock      Clock
+	links      links
+	owners     []*owner
+	log        func(kind, text, reason string)
+	stopping   atomic.Bool
+
+	seq atomic.Uint64
+
+	mu      sync.Mutex
+	from    string            // the peer's newest boot
+	retired map[string]bool   // its earlier boots: late messages of a dead agent
+	last    map[string]uint64 // newest number per link, of boot from
+	refused int
+}
+
+// send beats on one link until ctx ends. A beat that finds no answer is given
+// up before the next but one is due, so they never pile up.
+func (h *heart) send(ctx context.Context, l *link) {
+	tick := time.NewTicker(h.every)
+	defer tick.Stop()
+	for {
+		h.once(ctx, l)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-l.kick:
+		}
+	}
+}
+
+func (h *heart) once(ctx context.Context, l *link) {
+	ctx, cancel := context.WithTimeout(ctx, h.every*3/2)
+	defer cancel()
+	begin := time.Now()
+	reply, err := l.peer.Beat(ctx, h.beat(l.name))
+	if err != nil {
+		return // silence is the detector's business
+	}
+	l.rtt.Store(int64(time.Since(begin)))
+	if err := h.take(reply, l.name); err != nil {
+		h.refuse(err)
+	}
+}
+
+// kickAll sends a beat on every link now.
+func (h *heart) kickAll() {
+	for _, l := range h.links {
+		select {
+		case l.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// answer takes the peer's beat and returns ours.
+func (h *heart) answer(b api.Beat) (api.Beat, error) {
+	if err := h.take(b, b.Link); err != nil {
+		h.refuse(err)
+		return api.Beat{}, err
+	}
+	return h.beat(b.Link), nil
+}
+
+// take turns a received beat into events.
+func (h *heart) take(b api.Beat, on string) error {
+	l := h.links.named(on)
+	if l == nil || b.Link != on {
+		return fmt.Errorf("heartbeat of %s names link %q, which is not configured here", b.Node, b.Link)
+	}
+	if b.Node != h.peer {
+		return fmt.Errorf("heartbeat claims to come from %q; the peer is %s", b.Node, h.peer)
+	}
+	fresh, err := h.admit(b)
+	if err != nil || !fresh {
+		return err
+	}
+	l.lastHeard.Store(int64(h.clock.Boot()))
+	for _, o := range h.owners {
+		o.hear(b)
+	}
+	return nil
+}
+
+// admit checks a beat's number. A beat older than the newest on its link says
+// nothing new; one of an earlier start of the peer's agent is a replay.
+func (h *heart) admit(b api.Beat) (fresh bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.retired[b.Boot] {
+		return false, fmt.Errorf("heartbeat %d on link %s comes from an earlier start of %s: replayed", b.Seq, b.Link, b.Node)
+	}
+	if b.Boot != h.from {
+		h.retired[h.from] = h.from != ""
+		h.from, h.last = b.Boot, map[string]uint64{}
+	}
+	if b.Seq <= h.last[b.Link] {
+		return false, nil
+	}
+	h.last[b.Link] = b.Seq
+	return true, nil
+}
+
+// refuse tells of the first refused beats; a flood of them is told once.
+func (h *heart) refuse(err error) {
+	h.mu.Lock()
+	h.refused++
+	n := h.refused
+	h.mu.Unlock()
+	if n <= 3 {
+		h.log("beat.refused", "A heartbeat was refused.", err.Error())
+	}
+}
+
+// beat is what this node says now.
+func (h *heart) beat(on string) api.Beat {
+	b := api.Beat{Node: h.node, Boot: h.boot, Link: on}
+	for _, o := range h.owners {
+		b.Volumes = append(b.Volumes, o.word(h.stopping.Load()))
+	}
+	b.Seq = h.seq.Add(1)
+	return b
+}
+
+func (ls links) named(name string) *link {
+	for _, l := range ls {
+		if l.name == name {
+			return l
+		}
+	}
+	return nil
+}
+
+// hear gives the owner the peer's word on its volume. A peer that does not
+// know the volume is alive, but not fit.
+func (o *owner) hear(b api.Beat) {
+	word := api.BeatVolume{Name: o.name, Role: control.Secondary}
+	for _, v := range b.Volumes {
+		if v.Name == o.name {
+			word = v
+		}
+	}
+	o.heard.Store(&word)
+	o.box.post(failover.Beat{Link: b.Link, Peer: failover.PeerReport{
+		Boot: b.Boot, Primary: word.Role == rolePrimary, Serving: word.Serving, Leaving: word.Leaving,
+		Epoch: word.Epoch, Chosen: word.Chosen, Fit: word.Fit, AddressNIC: word.AddressNIC}})
+}
+
+// word is what this node says of the volume.
+func (o *owner) word(stopping bool) api.BeatVolume {
+	w := api.BeatVolume{Name: o.name, Role: control.Secondary, Disk: control.Unknown, AddressNIC: o.nic.Load()}
+	view, state := o.view.Load(), o.state.Load()
+	if view == nil {
+		return w
+	}
+	w.Phase, w.Epoch, w.Chosen = view.Phase, view.Epoch, view.Chosen
+	w.Serving = view.Role == failover.RoleServing
+	w.Leaving = view.Role == failover.RoleLeaving
+	if isPrimary(view.Role) || resuming(view.Role, state) {
+		w.Role = rolePrimary
+	}
+	if state != nil {
+		w.Disk = state.Disk
+		w.Fit = !stopping && fit(view.Role, state)
+		w.Chosen = newer(w.Chosen, state.Chosen)
+	}
+	return w
+}
+
+// resuming: the agent restarted and its machine has not yet taken up the reign
+// that the replica still serves. The peer must not see a vacancy.
+func resuming(role failover.Role, state *control.VolumeState) bool {
+	return state != nil && state.Role == control.Primary &&
+		(role == failover.RoleSecondary || role == failover.RoleCampaigning)
+}
+
+// fit reports whether this node could take the volume over.
+func fit(role failover.Role, s *control.VolumeState) bool {
+	if role == failover.RoleLeaving || role == failover.RoleLettingGo {
+		return false
+	}
+	r := report(*s)
+	return r.Usable && r.DiskWhole && s.Disk != control.Outdated
+}
+
+func newer(a, b arbiter.Accepted) arbiter.Accepted {
+	if b.Newer(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"fmt"
+
+	"gemel/node/failover"
+)
+
+// carrier tells every owner that an interface lost or found its cable: as a
+// link to the peer, as the home of addresses, or both.
+func (a *Agent) carrier(nic string, up bool) {
+	a.nicMu.Lock()
+	defer a.nicMu.Unlock()
+	if was, known := a.nics[nic]; known && was == up {
+		return
+	}
+	a.nics[nic] = up
+	for _, l := range a.links {
+		if a.interfaceOf(l.local) == nic && l.carrier.Swap(up) != up {
+			for _, o := range a.owners {
+				o.box.post(failover.Carrier{Link: l.name, Up: up})
+			}
+		}
+	}
+	for _, o := range a.owners {
+		o.addressNIC(nic, a.nics)
+	}
+}
+
+// addressNIC tells the machine when the carrier below the addresses changed as
+// a whole.
+func (o *owner) addressNIC(changed string, nics map[string]bool) {
+	all, concerned := true, false
+	for _, addr := range o.vol.Addresses {
+		up, known := nics[addr.Interface]
+		all = all && (up || !known)
+		concerned = concerned || addr.Interface == changed
+	}
+	if !concerned {
+		return
+	}
+	if o.nic.Swap(all) != all {
+		o.box.post(failover.AddressNIC{Up: all})
+	}
+	if all && o.primaryHere() {
+		o.course.addresses.Announce() // the switch may have forgotten us
+	}
+}
+
+// conflict reports that another box answers for an address this node holds.
+// The epochs in the heartbeats decide who is right; until then we stay known.
+func (o *owner) conflict(address, otherMAC string) {
+	o.note("address.conflict", fmt.Sprintf("Another box (%s) answers for %s, which this node holds.", otherMAC, address),
+		"look for a second holder of the address; this node announces itself again")
+	if o.primaryHere() {
+		o.course.addresses.Announce()
+	}
+}

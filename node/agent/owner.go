@@ -1,0 +1,218 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gemel/node/api"
+	"gemel/node/arbiter"
+	"gemel/node/config"
+	"gemel/node/failover"
+	"gemel/node/replicator/control"
+)
+
+const (
+	tickEvery = 25 * time.Millisecond
+	// stalledAfter is how long an owner may not have run before it is worth an
+	// event: the box was overloaded or suspended, and its decisions came late.
+	stalledAfter = time.Second
+)
+
+// owner runs one volume. Its goroutine alone calls the machine; everything else
+// reads the copies in view, state and heard.
+type owner struct {
+	name    string
+	vol     config.Volume
+	self    arbiter.NodeID
+	machine machine
+	clock   Clock
+	box     *mailbox
+	voters  *voters
+	links   links
+	replica Replica
+	course  *course
+	diary   *diary
+	changed func() // called when the role changed: heartbeats leave at once
+
+	chosen *newest[control.ChosenRequest]
+	lease  *newest[control.LeaseRequest]
+
+	learning sync.Mutex // orders state and the events made of it
+
+	view  atomic.Pointer[failover.View]
+	state atomic.Pointer[control.VolumeState]
+	heard atomic.Pointer[api.BeatVolume] // peer's newest word
+	nic   atomic.Bool                    // carrier on every interface of the addresses
+
+	orders   orders
+	releases sync.WaitGroup // releases under way; a hand-over waits for them
+	wg       sync.WaitGroup
+	lastStep time.Duration
+}
+
+// run owns the volume until ctx ends and then waits for everything it started.
+func (o *owner) run(ctx context.Context) {
+	defer o.wg.Wait()
+	o.spawn(func() { o.chosen.run(ctx) })
+	o.spawn(func() { o.lease.run(ctx) })
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.box.ready:
+			o.drain(ctx)
+		case <-tick.C:
+			// What arrived before the tick is older than the tick: a beat that
+			// waits in the box must not be mistaken for silence.
+			o.drain(ctx)
+			o.step(ctx, failover.Tick{})
+		}
+	}
+}
+
+func (o *owner) drain(ctx context.Context) {
+	for _, ev := range o.box.take() {
+		o.step(ctx, ev)
+	}
+}
+
+// step feeds the machine with one event and starts what it asks for.
+func (o *owner) step(ctx context.Context, ev failover.Event) {
+	now := o.clock.Boot()
+	if o.lastStep != 0 && now-o.lastStep > stalledAfter {
+		o.note("agent.stalled", fmt.Sprintf("The agent did not run for %v.", (now-o.lastStep).Round(time.Millisecond)),
+			"the box was overloaded, stopped or suspended")
+	}
+	o.lastStep = now
+	actions := o.machine.Step(now, ev)
+	o.publish()
+	for _, action := range actions {
+		o.act(ctx, action)
+	}
+}
+
+// publish copies the machine's view for everybody else.
+func (o *owner) publish() {
+	view := o.machine.View()
+	old := o.view.Swap(&view)
+	if o.changed != nil && (old == nil || old.Role != view.Role) {
+		o.changed()
+	}
+}
+
+func (o *owner) spawn(f func()) {
+	o.wg.Add(1)
+	go func() {
+		defer o.wg.Done()
+		f()
+	}()
+}
+
+func (o *owner) note(kind, text, reason string, fields ...string) {
+	o.diary.note(o.name, kind, text, reason, fields...)
+}
+
+// act starts one action; nothing here waits.
+func (o *owner) act(ctx context.Context, action failover.Action) {
+	switch a := action.(type) {
+	case failover.SendPrepare:
+		o.spawn(func() { o.sendPrepare(ctx, a) })
+	case failover.SendAccept:
+		o.spawn(func() { o.sendAccept(ctx, a) })
+	case failover.SendRenew:
+		o.spawn(func() { o.sendRenew(ctx, a) })
+	case failover.SendRelease:
+		o.releases.Add(1)
+		o.spawn(func() { o.sendRelease(ctx, a) })
+	case failover.TellChosen:
+		o.chosen.set(control.ChosenRequest{Volume: o.name, Chosen: a.Chosen})
+	case failover.TellLease:
+		o.lease.set(control.LeaseRequest{Volume: o.name, Epoch: a.Epoch, Until: int64(a.Until)})
+	case failover.Run:
+		o.course.start(ctx, a, func(err error) { o.stepDone(ctx, a.Step, err) })
+	case failover.TellHandOver:
+		o.spawn(func() { o.tellHandOver(ctx, a) })
+	case failover.Answer:
+		o.orders.answer(a.ID, a.Err)
+	case failover.Note:
+		o.note(a.Kind, a.Text, a.Reason)
+	default:
+		panic(fmt.Sprintf("agent: unknown action %T", action))
+	}
+}
+
+func (o *owner) stepDone(ctx context.Context, s failover.Step, err error) {
+	if pairOf(s) == pairDevice {
+		o.refresh(ctx)
+	}
+	o.box.post(failover.StepDone{Step: s, Err: text(err)})
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func (o *owner) sendPrepare(ctx context.Context, a failover.SendPrepare) {
+	reply, err := o.voters.prepare(ctx, a.Voter, arbiter.PrepareRequest{Volume: o.name, Epoch: a.Epoch})
+	o.box.post(failover.Prepared{Voter: a.Voter, Epoch: a.Epoch, Unreachable: err != nil, Reply: reply})
+}
+
+func (o *owner) sendAccept(ctx context.Context, a failover.SendAccept) {
+	reply, err := o.voters.accept(ctx, a.Voter, arbiter.AcceptRequest{Volume: o.name, Accepted: a.Proposal})
+	o.box.post(failover.AcceptedBy{Voter: a.Voter, Proposal: a.Proposal, Unreachable: err != nil, Reply: reply})
+}
+
+// sendRenew notes the time before the request leaves: the grantor counts from
+// its receipt, so the holder's lease always ends first.
+func (o *owner) sendRenew(ctx context.Context, a failover.SendRenew) {
+	sent := o.clock.Boot()
+	reply, err := o.voters.renew(ctx, a.Voter, arbiter.RenewRequest{Volume: o.name, Epoch: a.Epoch, Term: a.Term})
+	o.box.post(failover.Renewed{Voter: a.Voter, Epoch: a.Epoch, Sent: sent, Unreachable: err != nil, Reply: reply})
+}
+
+func (o *owner) sendRelease(ctx context.Context, a failover.SendRelease) {
+	defer o.releases.Done()
+	// A lost release only costs the rest of the lease.
+	if err := o.voters.release(ctx, a.Voter, arbiter.ReleaseRequest{Volume: o.name, Epoch: a.Epoch}); err != nil {
+		o.note("lease.release-lost", fmt.Sprintf("Voter %d was not told that the lease is over.", a.Voter), err.Error())
+	}
+}
+
+// tellHandOver follows the releases: the peer's campaign must not meet a lease
+// that has just been given up.
+func (o *owner) tellHandOver(ctx context.Context, a failover.TellHandOver) {
+	o.releases.Wait()
+	ctx, cancel := context.WithTimeout(ctx, handOverWait)
+	defer cancel()
+	var err error
+	for ctx.Err() == nil {
+		try, done := context.WithTimeout(ctx, handOverWait/3)
+		err = o.links.handOver(try, o.name, a.Epoch)
+		done()
+		if err == nil {
+			o.note("handover.sent", "The peer was told that the volume is free for it.", "")
+			return
+		}
+		pause(ctx, hedgeAfter)
+	}
+	o.note("handover.lost", "The peer could not be told that the volume is free for it.",
+		fmt.Sprintf("%v; it will notice by itself that nobody is Primary", err))
+}
+
+// pause waits for d or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

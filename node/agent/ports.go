@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"gemel/node/api"
+	"gemel/node/arbiter"
+	"gemel/node/event"
+	"gemel/node/failover"
+	"gemel/node/replicator/control"
+)
+
+// machine is what decides for one volume; failover.Machine is the real one.
+type machine interface {
+	Step(now time.Duration, ev failover.Event) []failover.Action
+	View() failover.View
+}
+
+// Clock reads CLOCK_BOOTTIME, the clock of every lease.
+type Clock interface {
+	Boot() time.Duration
+}
+
+// Voter is one register of a volume, wherever it lies. An error means that no
+// answer came; a voter's "no" is a reply.
+type Voter interface {
+	Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error)
+	Accept(ctx context.Context, req arbiter.AcceptRequest) (arbiter.AcceptReply, error)
+	Renew(ctx context.Context, req arbiter.RenewRequest) (arbiter.RenewReply, error)
+	Release(ctx context.Context, req arbiter.ReleaseRequest) error
+}
+
+// Replica is this box's replicator. An error that wraps errReplicatorGone means
+// that no replicator process answers at all.
+type Replica interface {
+	Voter
+	// State returns every volume the replicator serves.
+	State(ctx context.Context) ([]control.VolumeState, error)
+	// Watch returns as soon as the sum of all Seq differs from since, or after wait.
+	Watch(ctx context.Context, since uint64, wait time.Duration) ([]control.VolumeState, error)
+	Create(ctx context.Context, req control.CreateRequest) error
+	// Promote returns the block device to mount.
+	Promote(ctx context.Context, req control.PromoteRequest) (string, error)
+	Chosen(ctx context.Context, req control.ChosenRequest) error
+	Lease(ctx context.Context, req control.LeaseRequest) error
+	Demote(ctx context.Context, req control.DemoteRequest) error
+	Connect(ctx context.Context, req control.ConnectRequest) error
+}
+
+// Peer is the peer's agent as reached over one link.
+type Peer interface {
+	Voter
+	Beat(ctx context.Context, beat api.Beat) (api.Beat, error)
+	HandOver(ctx context.Context, volume string, epoch arbiter.Epoch) error
+	// Switchover returns when the peer has given the volume away, or why it did not.
+	Switchover(ctx context.Context, volume string) error
+}
+
+// Witness is the third voter.
+type Witness interface {
+	Voter
+	Ping(ctx context.Context) error
+}
+
+// Addresses are the VIPs of one volume. Every method is idempotent; Drop also
+// removes what an earlier life of the agent left.
+type Addresses interface {
+	Claim(ctx context.Context) error
+	Drop(ctx context.Context) error
+	// Held tells for every configured address whether this node answers for it.
+	Held() []api.Held
+	// Announce tells the neighbours again, after a conflict or a new carrier.
+	Announce()
+}
+
+// Services are the services of one volume, in order. Start adopts what runs
+// already; Kill also ends what an earlier life of the agent left.
+type Services interface {
+	Start(ctx context.Context) error
+	Stop(ctx context.Context) error
+	Kill(ctx context.Context) error
+	State() []api.Running
+}
+
+// Mount is the file system of one volume. Every method is idempotent.
+type Mount interface {
+	// Mounted reports whether something is mounted at the configured path.
+	Mounted() (bool, error)
+	// Blank reports whether the device carries no file system and no other signature.
+	Blank(ctx context.Context, device string) (bool, error)
+	Format(ctx context.Context, device string) error
+	// Check repairs the file system where it is dirty and returns what was done.
+	Check(ctx context.Context, device string) (string, error)
+	Mount(ctx context.Context, device string) error
+	Unmount(ctx context.Context) error
+	// Detach unmounts lazily: open files stay, the path is free at once.
+	Detach(ctx context.Context) error
+}
+
+// Fence powers the peer off and returns only when that is verified.
+type Fence interface {
+	Off(ctx context.Context) error
+}
+
+// History keeps events.
+type History interface {
+	Add(e event.Event)
+}

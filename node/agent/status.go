@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"gemel/node/api"
+	"gemel/node/arbiter"
+	"gemel/node/failover"
+	"gemel/node/replicator/control"
+)
+
+// status is this node's whole view.
+func (a *Agent) status() api.Status {
+	peer, seen := a.peerView()
+	s := api.Status{Version: version(), Cluster: a.cfg.Cluster, Node: a.cfg.Node, Time: time.Now().UTC(),
+		Uptime: time.Since(a.started), Links: a.links.status(seen), LastEvent: a.diary.last.Load(),
+		Peer: api.PeerStatus{Name: a.cfg.Peer().Name, Alive: peer.Alive, LastSeen: a.wall(peer.LastSeen),
+			Minor: peer.Minor, Major: peer.Major}}
+	for _, o := range a.owners {
+		v := a.volumeStatus(o)
+		if o.state.Load() == nil {
+			s.ReplicatorProblem = "the replicator does not answer on " + a.cfg.ReplicatorSocket() +
+				"; start it with `gemel replicator`"
+		}
+		s.Volumes = append(s.Volumes, v)
+	}
+	s.Witness = a.witnessStatus(s.Volumes)
+	return s
+}
+
+// peerView is the detector's view; every volume's machine has the same.
+func (a *Agent) peerView() (failover.PeerView, map[string]linkSeen) {
+	seen := map[string]linkSeen{}
+	if len(a.owners) == 0 {
+		return failover.PeerView{}, seen
+	}
+	view := a.owners[0].view.Load()
+	for _, l := range view.Peer.Links {
+		seen[l.Name] = linkSeen{up: l.Up, missed: l.Missed}
+	}
+	return view.Peer, seen
+}
+
+// wall turns a boot time into the time of day; zero stays zero.
+func (a *Agent) wall(boot time.Duration) time.Time {
+	if boot == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(boot - a.clock.Boot()).UTC()
+}
+
+func (a *Agent) volumeStatus(o *owner) api.Volume {
+	view, state, heard := o.view.Load(), o.state.Load(), o.heard.Load()
+	v := api.Volume{Phase: view.Phase, Refusal: view.Refusal, PeerRole: control.Unknown,
+		Services: o.course.services.State()}
+	if state != nil {
+		v.VolumeState = *state
+	} else {
+		v.VolumeState = control.VolumeState{Name: o.name, Role: control.Unknown, Disk: control.Unknown,
+			PeerDisk: control.Unknown, Connection: control.Unknown, Problem: "the replicator does not answer"}
+	}
+	if heard != nil && view.Peer.Alive {
+		v.PeerRole = heard.Role
+	}
+	if view.LeaseUntil != 0 {
+		v.Lease = view.LeaseUntil - a.clock.Boot()
+	}
+	v.InSync = newer(view.Chosen, v.Chosen).Set
+	v.InSyncBy = a.names(v.InSync)
+	if mounted, err := o.course.mount.Mounted(); err == nil && mounted {
+		v.Mount = o.vol.Mount.Path
+	}
+	v.Addresses = a.holders(o.course.addresses.Held(), v.PeerRole)
+	return v
+}
+
+func (a *Agent) names(s arbiter.Set) []string {
+	names := []string{}
+	for i, n := range a.cfg.Nodes {
+		if s.Has(arbiter.NodeID(i)) {
+			names = append(names, n.Name)
+		}
+	}
+	return names
+}
+
+// holders adds who holds each address, as far as known.
+func (a *Agent) holders(held []api.Held, peerRole string) []api.Held {
+	for i := range held {
+		switch {
+		case held[i].Held:
+			held[i].Holder = a.cfg.Node
+		case peerRole == control.Primary:
+			held[i].Holder = a.cfg.Peer().Name
+		}
+	}
+	return held
+}
+
+func (a *Agent) witnessStatus(volumes []api.Volume) api.VoterStatus {
+	if a.witness == nil {
+		return api.VoterStatus{Means: "no witness is configured: when a node dies, the other needs `gemel grab`"}
+	}
+	s := api.VoterStatus{Name: a.cfg.Witness.Name, Reachable: a.witnessUp.Load()}
+	if ns := a.witnessSeen.Load(); ns != 0 {
+		s.LastSeen = time.Unix(0, ns).UTC()
+	}
+	if s.Reachable {
+		return s
+	}
+	s.Means = "the pair goes on, but the next failure of a node stops the service until the witness is back"
+	for _, v := range volumes {
+		if v.Role == control.Primary && len(v.InSyncBy) == 1 {
+			s.Means = fmt.Sprintf("%s goes on alone; the peer cannot take over until the witness or %s is back",
+				a.cfg.Node, a.cfg.Node)
+		}
+	}
+	return s
+}
+
+// version is what the binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return "dev-" + s.Value[:12]
+		}
+	}
+	return "dev"
+}

@@ -1,0 +1,169 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gemel/node/failover"
+	"gemel/node/replicator/control"
+)
+
+// errReplicatorGone is wrapped by a Replica when no process answers: its device
+// went with it.
+var errReplicatorGone = errors.New("the replicator is not running")
+
+// perform does one step. Every step that has nothing to do succeeds.
+func (c *course) perform(ctx context.Context, run failover.Run) error {
+	switch run.Step {
+	case failover.StepFence:
+		return c.powerOff(ctx)
+	case failover.StepPromote:
+		return c.promote(ctx, run)
+	case failover.StepFsck:
+		return c.check(ctx, run.Birth)
+	case failover.StepMount:
+		return c.mountVolume(ctx)
+	case failover.StepAddress:
+		return c.addresses.Claim(ctx)
+	case failover.StepServices:
+		return c.services.Start(ctx)
+	default:
+		return c.performReverse(ctx, run)
+	}
+}
+
+func (c *course) performReverse(ctx context.Context, run failover.Run) error {
+	switch run.Step {
+	case failover.StepDropAddress, failover.StepLetGoAddress:
+		return c.addresses.Drop(ctx)
+	case failover.StepStopServices:
+		return c.services.Stop(ctx)
+	case failover.StepUnmount:
+		return c.mount.Unmount(ctx)
+	case failover.StepDemote:
+		return c.demote(ctx)
+	case failover.StepLetGoServices:
+		return c.services.Kill(ctx)
+	case failover.StepLetGoUnmount:
+		return c.mount.Detach(ctx)
+	case failover.StepLetGoIO:
+		return c.letGoIO(ctx)
+	default:
+		return fmt.Errorf("unknown step %d", int(run.Step))
+	}
+}
+
+func (c *course) powerOff(ctx context.Context) error {
+	if c.fence == nil {
+		return nil
+	}
+	if err := c.fence.Off(ctx); err != nil {
+		return fmt.Errorf("power the peer off: %w", err)
+	}
+	return nil
+}
+
+func (c *course) promote(ctx context.Context, run failover.Run) error {
+	device, err := c.replica.Promote(ctx, control.PromoteRequest{
+		Volume: c.vol.Name, Chosen: run.Chosen, Birth: run.Birth, Forced: run.Forced})
+	if err != nil {
+		return fmt.Errorf("promote volume %s: %w", c.vol.Name, err)
+	}
+	c.mu.Lock()
+	c.device = device
+	c.mu.Unlock()
+	return nil
+}
+
+// promoted returns the volume's block device.
+func (c *course) promoted() (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.device == "" {
+		return "", fmt.Errorf("volume %s has no device: it was not promoted", c.vol.Name)
+	}
+	return c.device, nil
+}
+
+// check repairs the file system, or makes it at the volume's birth. A file
+// system that is mounted already belongs to this reign: the agent restarted.
+func (c *course) check(ctx context.Context, birth bool) error {
+	if c.vol.Mount.Path == "" {
+		return nil
+	}
+	if mounted, err := c.mount.Mounted(); err != nil || mounted {
+		return err
+	}
+	device, err := c.promoted()
+	if err != nil {
+		return err
+	}
+	if birth && c.vol.Mount.FormatIfNew {
+		return c.format(ctx, device)
+	}
+	did, err := c.mount.Check(ctx, device)
+	if err != nil {
+		return fmt.Errorf("check the file system on %s: %w", device, err)
+	}
+	if did != "" {
+		c.note("mount.checked", fmt.Sprintf("The file system of volume %s was checked.", c.vol.Name), did)
+	}
+	return nil
+}
+
+func (c *course) format(ctx context.Context, device string) error {
+	blank, err := c.mount.Blank(ctx, device)
+	if err != nil {
+		return fmt.Errorf("look for a file system on %s: %w", device, err)
+	}
+	if !blank {
+		c.note("mount.kept", fmt.Sprintf("Volume %s carries data already and was not formatted.", c.vol.Name), "")
+		return nil
+	}
+	if err := c.mount.Format(ctx, device); err != nil {
+		return fmt.Errorf("format %s: %w", device, err)
+	}
+	c.note("mount.formatted", fmt.Sprintf("Volume %s was formatted with %s.", c.vol.Name, c.vol.Mount.Type),
+		"it is new and format-if-new is set")
+	return nil
+}
+
+func (c *course) mountVolume(ctx context.Context) error {
+	if c.vol.Mount.Path == "" {
+		return nil
+	}
+	device, err := c.promoted()
+	if err != nil {
+		return err
+	}
+	return c.mount.Mount(ctx, device)
+}
+
+func (c *course) demote(ctx context.Context) error {
+	if err := c.replica.Demote(ctx, control.DemoteRequest{Volume: c.vol.Name, Clean: true}); err != nil {
+		return fmt.Errorf("demote volume %s: %w", c.vol.Name, err)
+	}
+	c.forgetDevice()
+	return nil
+}
+
+// letGoIO ends held I/O with an error. A replicator that is gone took its
+// device with it.
+func (c *course) letGoIO(ctx context.Context) error {
+	err := c.replica.Demote(ctx, control.DemoteRequest{Volume: c.vol.Name, Clean: false})
+	switch {
+	case errors.Is(err, errReplicatorGone):
+		c.note("step.note", "The replicator is not running; its device is gone with it.", err.Error())
+	case err != nil:
+		return fmt.Errorf("end the I/O of volume %s: %w", c.vol.Name, err)
+	}
+	c.forgetDevice()
+	return nil
+}
+
+func (c *course) forgetDevice() {
+	c.mu.Lock()
+	c.device = ""
+	c.mu.Unlock()
+}

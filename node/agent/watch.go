@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gemel/node/failover"
+	"gemel/node/replicator/control"
+)
+
+const (
+	watchPoll  = 500 * time.Millisecond // a watch without news returns after this
+	watchWait  = 1500 * time.Millisecond
+	watchAgain = 50 * time.Millisecond // after an error
+	// silenceAfter is how long a replicator may be silent before it counts as
+	// hung; one whose socket is gone counts as dead at once.
+	silenceAfter = 2 * time.Second
+)
+
+// watcher follows the replicator and turns its news into events.
+type watcher struct {
+	replica Replica
+	owners  []*owner
+	clock   Clock
+
+	heard time.Duration // boot time of its last answer
+	down  string        // why it counts as down; empty: it answers
+	sum   uint64
+	known bool // sum is of the replicator that runs now
+}
+
+// run follows until ctx ends.
+func (w *watcher) run(ctx context.Context) {
+	w.heard = w.clock.Boot()
+	for ctx.Err() == nil {
+		states, err := w.ask(ctx)
+		switch {
+		case err == nil:
+			w.answered(states)
+		case ctx.Err() == nil:
+			w.failed(err)
+			pause(ctx, watchAgain)
+		}
+	}
+}
+
+// ask waits for news, or takes stock when the replicator may be another one.
+func (w *watcher) ask(ctx context.Context) ([]control.VolumeState, error) {
+	ctx, cancel := context.WithTimeout(ctx, watchWait)
+	defer cancel()
+	if !w.known {
+		return w.replica.State(ctx)
+	}
+	return w.replica.Watch(ctx, w.sum, watchPoll)
+}
+
+func (w *watcher) answered(states []control.VolumeState) {
+	w.heard, w.sum = w.clock.Boot(), 0
+	anew := !w.known // after an error it may be another process, that counts from zero
+	w.known, w.down = true, ""
+	for i := range states {
+		w.sum += states[i].Seq
+	}
+	for _, o := range w.owners {
+		o.learn(states, anew)
+	}
+}
+
+func (w *watcher) failed(err error) {
+	w.known = false
+	silent := w.clock.Boot() - w.heard
+	why := ""
+	switch {
+	case errors.Is(err, errReplicatorGone):
+		why = err.Error()
+	case silent >= silenceAfter:
+		why = fmt.Sprintf("the replicator has not answered for %v: %v", silent.Round(100*time.Millisecond), err)
+	}
+	if why == "" || w.down != "" {
+		return
+	}
+	w.down = why
+	for _, o := range w.owners {
+		o.lose(why)
+	}
+}
+
+// learn takes the volume's state out of the replicator's list. States overtake
+// each other on their way; one that is older than the newest known is dropped,
+// unless it is the first of a process that may be another one (anew).
+func (o *owner) learn(states []control.VolumeState, anew bool) {
+	state := control.VolumeState{Name: o.name, Role: control.Secondary, Disk: control.Diskless,
+		PeerDisk: control.Unknown, Connection: control.StandAlone,
+		Problem: "the replicator does not know this volume; restart it with the same configuration file"}
+	for i := range states {
+		if states[i].Name == o.name {
+			state = states[i]
+		}
+	}
+	o.learning.Lock()
+	defer o.learning.Unlock()
+	old := o.state.Load()
+	if old != nil && !anew && state.Seq < old.Seq {
+		return
+	}
+	o.state.Store(&state)
+	now := report(state)
+	if anew || old == nil || !sameNews(report(*old), now) {
+		o.box.post(failover.Replica{State: now})
+	}
+}
+
+// lose forgets the state of a replicator that does not answer.
+func (o *owner) lose(why string) {
+	o.learning.Lock()
+	defer o.learning.Unlock()
+	o.state.Store(nil)
+	o.box.post(failover.ReplicaDown{Reason: why})
+}
+
+// refresh fetches the state after a step that changed the replica's role: the
+// machine must not meet the step's end with the role of before.
+func (o *owner) refresh(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, watchWait)
+	defer cancel()
+	states, err := o.replica.State(ctx)
+	switch {
+	case err == nil:
+		o.learn(states, false)
+	case errors.Is(err, errReplicatorGone):
+		o.lose(err.Error())
+	}
+}
+
+// report reduces a volume's state to what decisions need.
+func report(s control.VolumeState) failover.ReplicaReport {
+	attached := s.Disk != control.Diskless && s.Disk != ""
+	problem := s.Problem
+	if problem == "" && !attached {
+		problem = "the replica has no disk; `gemel status` shows why"
+	}
+	return failover.ReplicaReport{
+		Usable:  problem == "",
+		Problem: problem,
+		Created: s.Created,
+		// Whole says nothing of currency: that is the voters' to know.
+		DiskWhole:      attached && s.Disk != control.Inconsistent,
+		Primary:        s.Role == control.Primary,
+		Epoch:          s.Epoch,
+		Record:         s.Record,
+		Chosen:         s.Chosen,
+		WantShrink:     s.WantShrink,
+		ReadyToGrow:    s.ReadyToGrow,
+		CrashedPrimary: s.CrashedPrimary,
+		StandAlone:     s.Connection == control.StandAlone,
+		Connected:      s.Connection == control.Connected,
+		LeaseLeft:      s.LeaseLeft,
+	}
+}
+
+// sameNews reports whether b tells the machine nothing new; a lease that runs
+// down is no news.
+func sameNews(a, b failover.ReplicaReport) bool {
+	a.LeaseLeft = b.LeaseLeft
+	return a == b
+}
