@@ -143,13 +143,14 @@ func (c *Conn) extendDeadline() bool {
 }
 
 // goodbye tells the peer why. What it costs is bounded by Close's deadline.
-// After a socket error there is nobody to tell.
+// After a socket error there is nobody to tell, and in the middle of a message
+// there is no place for it.
 func (c *Conn) goodbye() {
 	c.mu.Lock()
-	seq, reason := c.sendSeq-uint64(countMessages(c.queue)), c.reason
+	seq, reason, halfway := c.sendSeq-uint64(countMessages(c.queue)), c.reason, c.writing > 0
 	c.mu.Unlock()
 	var socket net.Error
-	if errors.As(reason, &socket) {
+	if halfway || errors.As(reason, &socket) {
 		return
 	}
 	h := wire.Header{Type: wire.TypeError, Seq: seq}

@@ -1,0 +1,148 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"gemel/node/arbiter"
+)
+
+// ErrNoReplicator is wrapped by errors of a Client when the replicator does not
+// answer at all.
+var ErrNoReplicator = errors.New("the replicator does not answer")
+
+// Bounds on calls, besides the caller's context.
+const (
+	callTimeout = 5 * time.Second
+	// slowTimeout is for calls that flush, attach or detach.
+	slowTimeout = 60 * time.Second
+)
+
+// Client talks to the replicator of this node. Its methods return an *Error
+// when the replicator refused, and wrap ErrNoReplicator when it was not
+// reached. It may be used from many goroutines.
+type Client struct {
+	http *http.Client
+	path string
+}
+
+// NewClient returns a client for the unix socket at path. Nothing is opened.
+func NewClient(path string) *Client {
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+		MaxIdleConnsPerHost: 8,
+	}
+	return &Client{http: &http.Client{Transport: transport}, path: path}
+}
+
+// Close gives idle connections back.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// State returns all volumes.
+func (c *Client) State(ctx context.Context) ([]VolumeState, error) {
+	return get[[]VolumeState](ctx, c, PathState, callTimeout)
+}
+
+// Watch returns all volumes once SeqSum differs from since, or after wait.
+func (c *Client) Watch(ctx context.Context, since uint64, wait time.Duration) ([]VolumeState, error) {
+	path := fmt.Sprintf("%s?since=%d&wait=%d", PathWatch, since, wait.Milliseconds())
+	return get[[]VolumeState](ctx, c, path, wait+callTimeout)
+}
+
+// Create makes a new replica.
+func (c *Client) Create(ctx context.Context, q CreateRequest) error {
+	_, err := post[struct{}](ctx, c, PathCreate, q, slowTimeout)
+	return err
+}
+
+// Promote makes the replica Primary and returns its block device.
+func (c *Client) Promote(ctx context.Context, q PromoteRequest) (PromoteReply, error) {
+	return post[PromoteReply](ctx, c, PathPromote, q, slowTimeout)
+}
+
+// Chosen tells which set 2 of 3 accepted.
+func (c *Client) Chosen(ctx context.Context, q ChosenRequest) error {
+	_, err := post[struct{}](ctx, c, PathChosen, q, callTimeout)
+	return err
+}
+
+// Lease moves the end of the lease.
+func (c *Client) Lease(ctx context.Context, q LeaseRequest) error {
+	_, err := post[struct{}](ctx, c, PathLease, q, callTimeout)
+	return err
+}
+
+// Demote makes the replica Secondary.
+func (c *Client) Demote(ctx context.Context, q DemoteRequest) error {
+	_, err := post[struct{}](ctx, c, PathDemote, q, slowTimeout)
+	return err
+}
+
+// Connect lets a StandAlone volume try again.
+func (c *Client) Connect(ctx context.Context, q ConnectRequest) error {
+	_, err := post[struct{}](ctx, c, PathConnect, q, callTimeout)
+	return err
+}
+
+// Prepare asks this node's register for a promise.
+func (c *Client) Prepare(ctx context.Context, q arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
+	return post[arbiter.PrepareReply](ctx, c, PathPrepare, q, callTimeout)
+}
+
+// Accept asks this node's register to record a set.
+func (c *Client) Accept(ctx context.Context, q arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
+	return post[arbiter.AcceptReply](ctx, c, PathAccept, q, callTimeout)
+}
+
+// Renew asks this node's register to honour a lease.
+func (c *Client) Renew(ctx context.Context, q arbiter.RenewRequest) (arbiter.RenewReply, error) {
+	return post[arbiter.RenewReply](ctx, c, PathRenew, q, callTimeout)
+}
+
+// Release gives a lease back.
+func (c *Client) Release(ctx context.Context, q arbiter.ReleaseRequest) error {
+	_, err := post[struct{}](ctx, c, PathRelease, q, callTimeout)
+	return err
+}
+
+func get[A any](ctx context.Context, c *Client, path string, limit time.Duration) (A, error) {
+	return call[A](ctx, c, http.MethodGet, path, nil, limit)
+}
+
+func post[A any](ctx context.Context, c *Client, path string, q any, limit time.Duration) (A, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		var none A
+		return none, fmt.Errorf("replicator %s: %w", path, err)
+	}
+	return call[A](ctx, c, http.MethodPost, path, body, limit)
+}
+
+func call[A any](ctx context.Context, c *Client, method, path string, body []byte, limit time.Duration) (answer A, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, "http://replicator"+path, bytes.NewReader(body))
+	if err != nil {
+		return answer, fmt.Errorf("replicator %s: %w", path, err)
+	}
+	r, err := c.http.Do(request)
+	if err != nil {
+		return answer, fmt.Errorf("replicator %s: %w on %s: %w", path, ErrNoReplicator, c.path, err)
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		return answer, readError(path, r)
+	}
+	if err := json.NewDecoder(r.Body).Decode(&answer); err != nil {
+		return answer, fmt.Errorf("replicator %s: read reply: %w", path, err)
+	}
+	return answer, nil
+}

@@ -1,0 +1,253 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"gemel/node/arbiter"
+)
+
+// maxBody bounds a request's body in bytes.
+const maxBody = 64 << 10
+
+// maxWait bounds a watch.
+const maxWait = time.Minute
+
+// Stable codes of Error.
+const (
+	CodeInternal      = "internal"
+	CodeBadRequest    = "bad-request"
+	CodeUnknownVolume = "unknown-volume"
+	CodeNotRunning    = "volume-not-running" // see the volume's Problem
+	CodeRunning       = "volume-running"
+	CodeDeviceInUse   = "device-in-use"
+	CodeTooSmall      = "device-too-small"
+	CodeOccupied      = "device-not-empty"
+	CodeDevice        = "device-unusable"
+	CodeRefused       = "refused"
+)
+
+// Error makes the body of a refusal an error, on both sides.
+func (e *Error) Error() string { return e.Message }
+
+// CodeOf returns the code inside err; CodeInternal when it has none.
+func CodeOf(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return CodeInternal
+}
+
+// Handler is what a Server serves. Errors that are, or wrap, an *Error reach
+// the client with their code. Methods may be called from many goroutines.
+type Handler interface {
+	// State returns all configured volumes, and a channel that is closed at
+	// the next change of any Seq.
+	State() ([]VolumeState, <-chan struct{})
+	Create(context.Context, CreateRequest) error
+	Promote(context.Context, PromoteRequest) (PromoteReply, error)
+	Chosen(context.Context, ChosenRequest) error
+	Lease(context.Context, LeaseRequest) error
+	Demote(context.Context, DemoteRequest) error
+	Connect(context.Context, ConnectRequest) error
+	Prepare(context.Context, arbiter.PrepareRequest) (arbiter.PrepareReply, error)
+	Accept(context.Context, arbiter.AcceptRequest) (arbiter.AcceptReply, error)
+	Renew(context.Context, arbiter.RenewRequest) (arbiter.RenewReply, error)
+	Release(context.Context, arbiter.ReleaseRequest) error
+}
+
+// Listen opens the unix socket at path for root alone. A socket left behind by
+// a dead process is removed; one that answers is an error.
+func Listen(path string) (net.Listener, error) {
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("listen on %s: another replicator answers there; stop it first", path)
+	}
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("listen on %s: there is something that is not a socket; move it away", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove stale socket: %w", err)
+		}
+	}
+	return listenPrivate(path)
+}
+
+// listenPrivate binds under another name, takes the permissions away, and then
+// moves the socket into place, so that it is never open to others.
+func listenPrivate(path string) (net.Listener, error) {
+	hidden := path + ".new"
+	os.Remove(hidden)
+	l, err := net.Listen("unix", hidden)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	err = os.Chmod(hidden, 0o600)
+	if err == nil {
+		err = os.Rename(hidden, path)
+	}
+	if err != nil {
+		l.Close()
+		os.Remove(hidden)
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return &unlinker{l, path}, nil
+}
+
+// unlinker removes the socket's name when the listener closes.
+type unlinker struct {
+	net.Listener
+	path string
+}
+
+func (u *unlinker) Close() error {
+	os.Remove(u.path)
+	return u.Listener.Close()
+}
+
+// Serve answers requests on l until ctx ends; then running ones get a moment to
+// finish. It closes l.
+func Serve(ctx context.Context, l net.Listener, h Handler) error {
+	server := &http.Server{
+		Handler:           Mux(h),
+		ReadHeaderTimeout: 5 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		end, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if server.Shutdown(end) != nil {
+			server.Close()
+		}
+	})
+	err := server.Serve(l)
+	if stop() {
+		return fmt.Errorf("serve control socket: %w", err)
+	}
+	<-stopped
+	return nil
+}
+
+// Mux returns the HTTP handler of all paths.
+func Mux(h Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+PathState, func(w http.ResponseWriter, _ *http.Request) {
+		states, _ := h.State()
+		reply(w, states)
+	})
+	mux.HandleFunc("GET "+PathWatch, func(w http.ResponseWriter, r *http.Request) { watch(w, r, h) })
+	handle(mux, PathCreate, silent(h.Create))
+	handle(mux, PathPromote, h.Promote)
+	handle(mux, PathChosen, silent(h.Chosen))
+	handle(mux, PathLease, silent(h.Lease))
+	handle(mux, PathDemote, silent(h.Demote))
+	handle(mux, PathConnect, silent(h.Connect))
+	handle(mux, PathPrepare, h.Prepare)
+	handle(mux, PathAccept, h.Accept)
+	handle(mux, PathRenew, h.Renew)
+	handle(mux, PathRelease, silent(h.Release))
+	return mux
+}
+
+// silent gives a method without reply an empty one.
+func silent[Q any](f func(context.Context, Q) error) func(context.Context, Q) (struct{}, error) {
+	return func(ctx context.Context, q Q) (struct{}, error) { return struct{}{}, f(ctx, q) }
+}
+
+// handle registers a POST of JSON that f answers.
+func handle[Q, A any](mux *http.ServeMux, path string, f func(context.Context, Q) (A, error)) {
+	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
+		var q Q
+		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&q); err != nil {
+			refuse(w, &Error{Code: CodeBadRequest, Message: fmt.Sprintf("request to %s not understood: %v", path, err)})
+			return
+		}
+		answer, err := f(r.Context(), q)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		reply(w, answer)
+	})
+}
+
+// watch replies as soon as the sum of all Seq differs from the client's.
+func watch(w http.ResponseWriter, r *http.Request, h Handler) {
+	since, err1 := strconv.ParseUint(r.FormValue("since"), 10, 64)
+	wait, err2 := strconv.ParseInt(r.FormValue("wait"), 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		refuse(w, &Error{Code: CodeBadRequest, Message: "watch needs since=SUM and wait=MILLISECONDS: " + err.Error()})
+		return
+	}
+	timer := time.NewTimer(min(max(time.Duration(wait)*time.Millisecond, 0), maxWait))
+	defer timer.Stop()
+	for {
+		states, changed := h.State()
+		if SeqSum(states) != since {
+			reply(w, states)
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			reply(w, states)
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// SeqSum is the value a watcher passes as since.
+func SeqSum(states []VolumeState) (sum uint64) {
+	for i := range states {
+		sum += states[i].Seq
+	}
+	return sum
+}
+
+func reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	body := Error{Message: err.Error(), Code: CodeOf(err)}
+	status := http.StatusConflict
+	switch body.Code {
+	case CodeInternal:
+		status = http.StatusInternalServerError
+	case CodeBadRequest:
+		status = http.StatusBadRequest
+	case CodeUnknownVolume:
+		status = http.StatusNotFound
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body)
+}
+
+// readError turns a reply that is not 200 into an *Error.
+func readError(path string, r *http.Response) error {
+	e := &Error{}
+	text, _ := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	if json.Unmarshal(text, e) != nil || e.Code == "" {
+		return fmt.Errorf("replicator %s: %s: %q", path, r.Status, text)
+	}
+	return e
+}
