@@ -3,7 +3,14 @@
 // nothing here changes while a daemon runs.
 package config
 
-import "time"
+import (
+	"path/filepath"
+	"time"
+)
+
+// DefaultPath is where the configuration file lies unless the environment
+// variable GEMEL_CONFIG or the flag --config says otherwise.
+const DefaultPath = "/etc/gemel/gemel.yaml"
 
 // Config is the whole file. All three boxes carry the same file; only Node
 // differs, and defaults to the host name.
@@ -20,6 +27,9 @@ type Config struct {
 	Timing      Timing      `mapstructure:"timing"`
 	Replication Replication `mapstructure:"replication"`
 	Volumes     []Volume    `mapstructure:"volumes"`
+
+	path   string
+	values []value // effective values in the order of the documentation
 }
 
 // Node is one of the two data nodes.
@@ -101,3 +111,107 @@ type Service struct {
 	Restarts    int           `mapstructure:"restarts"`  // within RestartsIn, before fail-over
 	RestartsIn  time.Duration `mapstructure:"restarts-in"`
 }
+
+// Path returns the file this configuration was read from.
+func (c *Config) Path() string { return c.path }
+
+// SelfIndex returns this box's number among the data nodes, 0 or 1, and -1 on
+// any other box.
+func (c *Config) SelfIndex() int { return c.NodeIndex(c.Node) }
+
+// NodeIndex returns the number of the data node called name, or -1.
+func (c *Config) NodeIndex(name string) int {
+	for i := range c.Nodes {
+		if c.Nodes[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// Self returns this box's entry, or nil when it is not a data node.
+func (c *Config) Self() *Node {
+	if i := c.SelfIndex(); i >= 0 {
+		return &c.Nodes[i]
+	}
+	return nil
+}
+
+// Peer returns the other data node's entry, or nil when this box is not a data node.
+func (c *Config) Peer() *Node {
+	if i := c.SelfIndex(); i >= 0 && len(c.Nodes) == 2 {
+		return &c.Nodes[1-i]
+	}
+	return nil
+}
+
+// HasWitness reports whether a third voter is configured.
+func (c *Config) HasWitness() bool { return c.Witness.Address != "" }
+
+// IsWitness reports whether this box is the witness.
+func (c *Config) IsWitness() bool { return c.HasWitness() && c.Node == c.Witness.Name }
+
+// NodeNames returns the names of the data nodes in the order of their numbers.
+func (c *Config) NodeNames() []string {
+	names := make([]string, len(c.Nodes))
+	for i := range c.Nodes {
+		names[i] = c.Nodes[i].Name
+	}
+	return names
+}
+
+// LinkNames returns the names of the links, most private first.
+func (c *Config) LinkNames() []string {
+	if len(c.Nodes) == 0 {
+		return nil
+	}
+	names := make([]string, len(c.Nodes[0].Links))
+	for i, l := range c.Nodes[0].Links {
+		names[i] = l.Name
+	}
+	return names
+}
+
+// ReplicationLinks returns the names of the links that carry block data, in
+// the order to try them: all links unless replication.links says otherwise.
+func (c *Config) ReplicationLinks() []string {
+	if len(c.Replication.Links) > 0 {
+		return c.Replication.Links
+	}
+	return c.LinkNames()
+}
+
+// Link returns the node's link called name, or nil.
+func (n *Node) Link(name string) *Link {
+	for i := range n.Links {
+		if n.Links[i].Name == name {
+			return &n.Links[i]
+		}
+	}
+	return nil
+}
+
+// Volume returns the volume called name, or nil.
+func (c *Config) Volume(name string) *Volume {
+	for i := range c.Volumes {
+		if c.Volumes[i].Name == name {
+			return &c.Volumes[i]
+		}
+	}
+	return nil
+}
+
+// MaxRate returns the limit of a resync in bytes per second; 0 means none.
+func (r Replication) MaxRate() int64 {
+	n, err := ParseSize(r.ResyncMaxRate)
+	if err != nil {
+		return 0 // Load refused anything that does not parse
+	}
+	return n
+}
+
+// AgentSocket, ReplicatorSocket and WitnessSocket are the unix sockets of the
+// daemons of this box.
+func (c *Config) AgentSocket() string      { return filepath.Join(c.RunDir, "agent.sock") }
+func (c *Config) ReplicatorSocket() string { return filepath.Join(c.RunDir, "replicator.sock") }
+func (c *Config) WitnessSocket() string    { return filepath.Join(c.RunDir, "witness.sock") }

@@ -1,0 +1,83 @@
+package config
+
+// Kind is what a key's value may look like in the file.
+type Kind string
+
+// Kinds of values. Sizes are written with a binary unit (KiB, MiB, GiB, TiB),
+// durations as Go writes them (250ms, 2s, 1m30s).
+const (
+	Text     Kind = "text"
+	Number   Kind = "number"
+	Switch   Kind = "true or false"
+	Duration Kind = "duration"
+	Size     Kind = "size"
+	Texts    Kind = "list of texts"
+	section  Kind = "section"
+	sections Kind = "list of sections"
+)
+
+// Key documents one key of the file. This table is the only place where a key's
+// default stands: reading, `gemel config show --defaults` and
+// docs/operating/configuration.md all use it.
+type Key struct {
+	Path    string // such as "timing.lease" or "volumes[].name"
+	Kind    Kind
+	Unit    string // of the value; empty when the kind says it all
+	Default string // as written in the file; empty: none
+	Text    string // what it does
+}
+
+// Keys lists every key in the order of the documentation.
+func Keys() []Key { return keys }
+
+var keys = []Key{
+	{"cluster", Text, "", "", "Name of the cluster, in every certificate. Letters, digits and dashes. Required."},
+	{"node", Text, "", "", "Name of this box: one of `nodes`, or the witness. The host name when not given."},
+
+	{"nodes[].name", Text, "", "", "Name of a data node. Two nodes, in the same order on every box. Required."},
+	{"nodes[].links[].name", Text, "", "", "Name of a way between the nodes; the same names in the same order on both. Most private first. Required."},
+	{"nodes[].links[].address", Text, "IP address", "", "Address of the node on this link. Required."},
+
+	{"witness.name", Text, "", "witness", "Name of the box that runs `gemel witness`."},
+	{"witness.address", Text, "IP address", "", "Address of the witness. Without it there is no witness: a node that loses its peer then waits for an operator's word."},
+
+	{"keys", Text, "directory", "/etc/gemel/keys", "Holds ca.pem, cert.pem and key.pem of this box, as `gemel keys init` makes them."},
+	{"state-dir", Text, "directory", "/var/lib/gemel", "What must survive a reboot: history of events, the witness's records."},
+	{"run-dir", Text, "directory", "/run/gemel", "Sockets of the daemons; emptied by a reboot."},
+	{"device-dir", Text, "directory", "/dev/gemel", "Where the volumes' block devices appear, one link per volume."},
+
+	{"ports.replication", Number, "TCP port", "7788", "Replicator to replicator."},
+	{"ports.api", Number, "TCP port", "7789", "Agents, witness and remote commands."},
+
+	{"timing.heartbeat", Duration, "", "250ms", "Time between heartbeats on each link. 50ms to 10s."},
+	{"timing.minor-beats", Number, "beats", "3", "Heartbeats missed in a row on one link that make a minor failure."},
+	{"timing.major", Duration, "", "2s", "Silence on all links that makes a MAJOR failure. At least 3 heartbeats."},
+	{"timing.lease", Duration, "", "3s", "How long the voters wait for a silent Primary before they elect another. More than 2 renewals."},
+	{"timing.renew", Duration, "", "500ms", "Time between renewals of the lease."},
+	{"timing.boot-wait", Duration, "", "5s", "How long a starting node listens for its peer before it tries to become Primary alone."},
+	{"timing.step-timeout", Duration, "", "30s", "Limit of each step of a fail-over: check, mount, address, services."},
+
+	{"replication.links", Texts, "link names", "", "Links that carry block data, in the order to try them. All links when not given."},
+	{"replication.peer-timeout", Duration, "", "1s", "Silence of the peer's replicator after which its connection is given up."},
+	{"replication.connect-interval", Duration, "", "500ms", "Time between attempts to connect."},
+	{"replication.resync-max-rate", Size, "bytes per second", "", "Upper limit of a resync, such as 50MiB. No limit when not given."},
+
+	{"volumes[].name", Text, "", "", "Name of a volume: a-z, 0-9 and dashes, up to 32 characters. Required."},
+	{"volumes[].device", Text, "path", "", "Backing device or file on this node; all of it belongs to gemel. Required."},
+	{"volumes[].mount.path", Text, "directory", "", "Where the Primary mounts the file system. Nothing is mounted when not given."},
+	{"volumes[].mount.type", Text, "", "ext4", "Type of the file system: ext4 or xfs."},
+	{"volumes[].mount.options", Texts, "", "", "Options of the mount, such as noatime."},
+	{"volumes[].mount.fsck", Text, "", "journal", "Check before mounting: journal replays the journal and checks only what is marked dirty; full reads everything, every time."},
+	{"volumes[].mount.format-if-new", Switch, "", "false", "Make the file system in the volume's first reign, if there is none."},
+	{"volumes[].addresses[].address", Text, "IP address", "", "Address that moves with the volume, without prefix length. Required."},
+	{"volumes[].addresses[].interface", Text, "", "", "Network interface that gets the address, the same name on both nodes. Required."},
+	{"volumes[].services[].name", Text, "", "", "Name of a service that runs where the volume is Primary. Started in the order of the file, stopped in reverse. Required."},
+	{"volumes[].services[].command", Texts, "", "", "Program and its arguments; it must stay in the foreground. Required."},
+	{"volumes[].services[].environment", Texts, "NAME=value", "", "Added to the environment of the service."},
+	{"volumes[].services[].directory", Text, "directory", "", "Working directory of the service; the root directory when not given."},
+	{"volumes[].services[].ready-tcp", Text, "host:port", "", "The service is ready when this answers. Ready at once when not given."},
+	{"volumes[].services[].start-wait", Duration, "", "20s", "How long the service may take to be ready. At most timing.step-timeout."},
+	{"volumes[].services[].stop-wait", Duration, "", "5s", "How long the service may take to end after SIGTERM, before SIGKILL."},
+	{"volumes[].services[].restarts", Number, "times", "3", "Restarts of a service that ends by itself, within restarts-in, before the volume moves to the peer."},
+	{"volumes[].services[].restarts-in", Duration, "", "1m", "Time over which restarts are counted."},
+}
