@@ -1,6 +1,7 @@
-// Package event is the vocabulary of what happened and why: one Event per
-// decision or change of state. It is not a logger: keeping, printing and
-// sending events is done elsewhere.
+// Package event is the history of what happened and why: one Event per decision
+// or change of state, kept in memory (Ring), on disk (File) and told to whoever
+// listens (History). It is not a logger: lines for people who debug are written
+// elsewhere, and losing the newest events with the power is accepted.
 package event
 
 import "time"
