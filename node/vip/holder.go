@@ -1,0 +1,229 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// A probe is three questions, probeGap apart, and answers are awaited until
+// probeTime after the first.
+const (
+	probes    = 3
+	probeGap  = 75 * time.Millisecond
+	probeTime = 250 * time.Millisecond
+)
+
+// schedule lists when an address is announced, from its claim; after the last
+// one every refresh.
+var schedule = []time.Duration{0, 1100 * time.Millisecond, 2200 * time.Millisecond,
+	3300 * time.Millisecond, 4400 * time.Millisecond, 5 * time.Second, 10 * time.Second, 30 * time.Second}
+
+const (
+	refresh = 30 * time.Second
+	// quiet is the least time between two defences of one address.
+	quiet = time.Second
+)
+
+// probe asks the network for the address and returns *Taken if anybody answers
+// or is about to take it as well.
+func probe(ctx context.Context, w *wire, mac net.HardwareAddr, a Address) error {
+	own, err := macs()
+	if err != nil {
+		return err
+	}
+	start, buf := time.Now(), make([]byte, 2048)
+	for i := range probes {
+		if err := w.send(probeFrame(mac, a.IP)); err != nil {
+			return fmt.Errorf("ask for the address: %w", err)
+		}
+		until := start.Add(time.Duration(i+1) * probeGap)
+		if i == probes-1 {
+			until = start.Add(probeTime)
+		}
+		if err := await(ctx, w, buf, until, own, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func await(ctx context.Context, w *wire, buf []byte, until time.Time, own map[string]bool, a Address) error {
+	for ctx.Err() == nil {
+		frame, err := w.receive(buf, until)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("listen for an answer: %w", err)
+		}
+		if s, ok := look(frame, a.IP); ok && !own[string(s.mac)] {
+			return &Taken{Address: a, MAC: s.mac}
+		}
+	}
+	return ctx.Err()
+}
+
+// holder announces one address and listens for others who claim it.
+type holder struct {
+	addr    Address
+	wire    *wire
+	report  func(Conflict)
+	restart chan struct{} // asks for the schedule from its start
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+
+	mu    sync.Mutex
+	muted bool // the address is going away: not one more announcement
+}
+
+func (m *Manager) hold(a Address, w *wire) *holder {
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &holder{addr: a, wire: w, restart: make(chan struct{}, 1), cancel: cancel}
+	h.report = func(c Conflict) { m.reports.Go(func() { m.onConflict(c) }) }
+	h.announce()
+	h.wg.Go(func() { h.announceLoop(ctx) })
+	h.wg.Go(func() { h.listen(ctx) })
+	h.wg.Go(func() { h.watchCarrier(ctx) })
+	return h
+}
+
+// mute returns when no announcement will be sent any more.
+func (h *holder) mute() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.muted = true
+}
+
+// stop ends the holder's goroutines.
+func (h *holder) stop() {
+	h.mute()
+	h.cancel()
+	h.wire.close()
+	h.wg.Wait()
+}
+
+// again asks for the whole schedule of announcements anew.
+func (h *holder) again() {
+	select {
+	case h.restart <- struct{}{}:
+	default: // asked for already
+	}
+}
+
+// announceLoop follows the schedule; the first announcement is already out.
+func (h *holder) announceLoop(ctx context.Context) {
+	start, next := time.Now(), 1
+	timer := time.NewTimer(schedule[next])
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.restart:
+			start, next = time.Now(), 0
+		case <-timer.C:
+		}
+		h.announce()
+		next++
+		if next < len(schedule) {
+			timer.Reset(time.Until(start.Add(schedule[next])))
+		} else {
+			timer.Reset(refresh)
+		}
+	}
+}
+
+// announce sends one round. A failure is not reported: without a carrier
+// nothing can be sent, and the carrier's return starts the schedule anew.
+func (h *holder) announce() {
+	link, err := netlink.LinkByName(h.addr.Interface)
+	if err != nil {
+		return
+	}
+	router := h.addr.IP.Is6() && forwards(h.addr.Interface)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.muted {
+		return
+	}
+	for _, frame := range announcement(link.Attrs().HardwareAddr, h.addr.IP, router) {
+		_ = h.wire.send(frame)
+	}
+}
+
+// listen reports others who claim the address, and answers them.
+func (h *holder) listen(ctx context.Context) {
+	buf, last := make([]byte, 2048), time.Time{}
+	for ctx.Err() == nil {
+		frame, err := h.wire.receive(buf, time.Time{})
+		if errors.Is(err, os.ErrClosed) {
+			return
+		}
+		if err != nil { // such as ENETDOWN: the interface went down
+			sleep(ctx, quiet)
+			continue
+		}
+		s, ok := look(frame, h.addr.IP)
+		if !ok || !s.claims || time.Since(last) < quiet || isOwn(s.mac) {
+			continue
+		}
+		last = time.Now()
+		h.report(Conflict{Address: h.addr, MAC: s.mac})
+		h.announce()
+	}
+}
+
+func isOwn(mac net.HardwareAddr) bool {
+	own, err := macs()
+	return err != nil || own[string(mac)]
+}
+
+// watchCarrier announces anew when the carrier comes back. By then an IPv6
+// address may be gone, since the kernel flushes them when a link goes down.
+func (h *holder) watchCarrier(ctx context.Context) {
+	was, first := false, true
+	for ctx.Err() == nil {
+		err := Watch(ctx, []string{h.addr.Interface}, func(_ string, up bool) {
+			if up && !was && !first {
+				h.restore()
+				h.again()
+			}
+			was, first = up, false
+		})
+		if err != nil {
+			sleep(ctx, quiet)
+		}
+	}
+}
+
+func (h *holder) restore() {
+	link, err := netlink.LinkByName(h.addr.Interface)
+	if err != nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.muted {
+		_ = add(link, h.addr) // if it fails, Holds says so
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func forwards(iface string) bool {
+	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + iface + "/forwarding")
+	return err == nil && strings.TrimSpace(string(b)) == "1"
+}

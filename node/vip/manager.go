@@ -1,0 +1,289 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Address is a VIP and the interface it goes to.
+type Address struct {
+	IP        netip.Addr // no zone
+	Interface string
+}
+
+func (a Address) String() string { return fmt.Sprintf("%s on %s", a.IP, a.Interface) }
+
+// Conflict is another box claiming an address that is held here.
+type Conflict struct {
+	Address Address
+	MAC     net.HardwareAddr // of the other box
+}
+
+// ErrFixed: the address is configured on this box with a network of its own,
+// so it is no VIP. Its remedy is in the system's network configuration.
+var ErrFixed = errors.New("address is a fixed address of this box")
+
+// Taken is the refusal to claim an address that somebody else answers for.
+type Taken struct {
+	Address Address
+	MAC     net.HardwareAddr // of the box that has it
+}
+
+func (t *Taken) Error() string {
+	return fmt.Sprintf("address %s is taken: the box with MAC %s answers for it; "+
+		"find that box and remove the address there", t.Address, t.MAC)
+}
+
+// Manager holds addresses. It is safe for concurrent use.
+type Manager struct {
+	onConflict func(Conflict)
+
+	mu      sync.Mutex
+	held    map[netip.Addr]*holder
+	reports sync.WaitGroup // running calls of onConflict
+}
+
+// New returns a Manager that holds nothing. onConflict is called, on a
+// goroutine of its own and at most once a second for each address, when another
+// box claims a held address; it may call Drop. nil: nobody is told, the address
+// is still defended.
+func New(onConflict func(Conflict)) *Manager {
+	if onConflict == nil {
+		onConflict = func(Conflict) {}
+	}
+	return &Manager{onConflict: onConflict, held: make(map[netip.Addr]*holder)}
+}
+
+// Claim makes this box answer for the address, and returns when the first
+// announcement is out. An address that is already on the interface is adopted without
+// a probe: an earlier life of this process left it there. Otherwise the network
+// is probed for 250 ms first; *Taken is the refusal. Without a carrier there is
+// nobody to ask: the address is added, and announced when the carrier comes.
+// Claiming a held address announces it again.
+func (m *Manager) Claim(ctx context.Context, a Address) error {
+	a.IP = a.IP.Unmap()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h := m.held[a.IP]; h != nil {
+		if h.addr.Interface != a.Interface {
+			return fmt.Errorf("claim address %s: it is held on %s", a, h.addr.Interface)
+		}
+		h.again()
+		return nil
+	}
+	if err := m.claim(ctx, a); err != nil {
+		return fmt.Errorf("claim address %s: %w", a, err)
+	}
+	return nil
+}
+
+func (m *Manager) claim(ctx context.Context, a Address) error {
+	link, err := etherLink(a.Interface)
+	if err != nil {
+		return err
+	}
+	present, err := find(a)
+	if err != nil {
+		return err
+	}
+	w, err := openWire(link.Attrs().Index, a.IP)
+	if err != nil {
+		return err
+	}
+	if !present {
+		err = take(ctx, w, link, a)
+	}
+	if err != nil {
+		w.close()
+		return err
+	}
+	m.held[a.IP] = m.hold(a, w)
+	return nil
+}
+
+// take probes and adds.
+func take(ctx context.Context, w *wire, link netlink.Link, a Address) error {
+	if up(link) {
+		if err := probe(ctx, w, link.Attrs().HardwareAddr, a); err != nil {
+			return err
+		}
+	}
+	return add(link, a)
+}
+
+// Drop stops answering for the address, at once: it is off the interface when
+// Drop returns. It also removes what an earlier life of this process left, and
+// dropping an absent address is no error. A fixed address is left alone (ErrFixed).
+func (m *Manager) Drop(a Address) error {
+	a.IP = a.IP.Unmap()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.held[a.IP]
+	delete(m.held, a.IP)
+	if h != nil {
+		h.mute()
+	}
+	err := removeEverywhere(a)
+	if h != nil {
+		h.stop()
+	}
+	if err != nil {
+		return fmt.Errorf("drop address %s: %w", a, err)
+	}
+	return nil
+}
+
+// DropAll drops every address of the list, for boot and stop; one that cannot
+// be dropped does not save the others.
+func (m *Manager) DropAll(list []Address) error {
+	var errs []error
+	for _, a := range list {
+		errs = append(errs, m.Drop(a))
+	}
+	return errors.Join(errs...)
+}
+
+// Holds reports whether this box answers for the address: it was claimed, and
+// it is on its interface now.
+func (m *Manager) Holds(ip netip.Addr) bool {
+	ip = ip.Unmap()
+	m.mu.Lock()
+	h := m.held[ip]
+	m.mu.Unlock()
+	if h == nil {
+		return false
+	}
+	present, err := find(h.addr)
+	return err == nil && present
+}
+
+// Announce announces every held address again, from the start of the schedule.
+func (m *Manager) Announce() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range m.held {
+		h.again()
+	}
+}
+
+// Close stops announcing and listening, and waits for running calls of
+// onConflict. Addresses that were not dropped stay on their interfaces.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	held := m.held
+	m.held = make(map[netip.Addr]*holder)
+	m.mu.Unlock()
+	for _, h := range held {
+		h.stop()
+	}
+	m.reports.Wait()
+}
+
+// etherLink refuses interfaces on which an address cannot be announced.
+func etherLink(name string) (netlink.Link, error) {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("look at interface %s: %w", name, err)
+	}
+	a := link.Attrs()
+	if len(a.HardwareAddr) != 6 || a.RawFlags&(unix.IFF_LOOPBACK|unix.IFF_NOARP) != 0 {
+		return nil, fmt.Errorf("interface %s is no Ethernet with ARP; choose one that the clients reach", name)
+	}
+	return link, nil
+}
+
+func family(ip netip.Addr) int {
+	if ip.Is4() {
+		return netlink.FAMILY_V4
+	}
+	return netlink.FAMILY_V6
+}
+
+func host(ip netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(ip.BitLen(), ip.BitLen())}
+}
+
+// find reports whether the address is on its interface as a VIP.
+func find(a Address) (bool, error) {
+	list, err := everywhere(a.IP)
+	if err != nil {
+		return false, err
+	}
+	here := false
+	for _, found := range list {
+		if err := refuseFixed(found); err != nil {
+			return false, err
+		}
+		link, err := netlink.LinkByIndex(found.LinkIndex)
+		if err != nil {
+			return false, fmt.Errorf("name the interface of %s: %w", a.IP, err)
+		}
+		if name := link.Attrs().Name; name != a.Interface {
+			return false, fmt.Errorf("it is on %s already; drop it there first", name)
+		}
+		here = true
+	}
+	return here, nil
+}
+
+func everywhere(ip netip.Addr) ([]netlink.Addr, error) {
+	list, err := netlink.AddrList(nil, family(ip))
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var found []netlink.Addr
+	for _, addr := range list {
+		if addr.IP.Equal(ip.AsSlice()) {
+			found = append(found, addr)
+		}
+	}
+	return found, nil
+}
+
+func refuseFixed(found netlink.Addr) error {
+	if ones, bits := found.Mask.Size(); ones != bits {
+		return fmt.Errorf("%s: %w; remove it from the network configuration", found.IPNet, ErrFixed)
+	}
+	return nil
+}
+
+func add(link netlink.Link, a Address) error {
+	addr := &netlink.Addr{IPNet: host(a.IP), Flags: unix.IFA_F_NOPREFIXROUTE}
+	if a.IP.Is6() {
+		// We probed already; the kernel's own detection would keep the
+		// address useless for a second. Deprecated: never chosen as a source.
+		addr.Flags |= unix.IFA_F_NODAD
+		addr.ValidLft, addr.PreferedLft = 0xffffffff, 0
+	}
+	if err := netlink.AddrAdd(link, addr); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("add the address: %w", err)
+	}
+	return nil
+}
+
+// removeEverywhere deletes the address from whatever interface has it.
+func removeEverywhere(a Address) error {
+	list, err := everywhere(a.IP)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, found := range list {
+		if err := refuseFixed(found); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		err := netlink.AddrDel(nil, &netlink.Addr{IPNet: host(a.IP), LinkIndex: found.LinkIndex})
+		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, fmt.Errorf("delete the address: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
