@@ -8,6 +8,7 @@ const (
 	RefusedLeaseHeld     = "lease-held"
 	RefusedFresh         = "fresh"
 	RefusedUnknownEpoch  = "unknown-epoch"
+	RefusedOutdated      = "outdated"
 	RefusedOlder         = "older"
 	RefusedConflict      = "conflict"
 )
@@ -18,6 +19,7 @@ var words = map[string]string{
 	RefusedLeaseHeld:     "the other node may still hold its lease: ask again when it has run out",
 	RefusedFresh:         "the voter is new or lost its storage: it counts only after the others told it the in-sync set",
 	RefusedUnknownEpoch:  "the voter has not heard of this reign: send it the in-sync set first",
+	RefusedOutdated:      "the voter has recorded an in-sync set without this node: its data is not current",
 	RefusedOlder:         "the voter has recorded a newer in-sync set already",
 	RefusedConflict: "the voter has recorded a different in-sync set under the same epoch and version: " +
 		"two programs act for one node; stop both agents of that node and look at its configuration",

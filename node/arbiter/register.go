@@ -50,6 +50,8 @@ func (r *Register) Prepare(now time.Duration, epoch Epoch) (reply PrepareReply, 
 		return PrepareReply{Record: r.Record, Refusal: RefusedHigherPromise}, false
 	case epoch == r.Record.Promised:
 		return PrepareReply{OK: true, Record: r.Record}, false
+	case r.excludes(epoch.Owner()):
+		return PrepareReply{Record: r.Record, Refusal: RefusedOutdated}, false
 	case wait > 0:
 		return PrepareReply{Record: r.Record, Wait: wait, Refusal: RefusedLeaseHeld}, false
 	}
@@ -123,6 +125,14 @@ func (r *Register) raise(epoch Epoch) {
 		r.Lease = Grant{}
 	}
 	r.Record.Promised = max(r.Record.Promised, epoch)
+}
+
+// excludes reports that the recorded set does not hold n. A proposer's own
+// register accepts first, so what another voter accepted is recorded by 2 of 3;
+// and a proposer's own sets hold itself. Hence n cannot win, and a promise to it
+// would only disturb whoever reigns.
+func (r *Register) excludes(n NodeID) bool {
+	return !r.Record.Fresh && r.Record.Accepted.Version != 0 && !r.Record.Accepted.Set.Has(n)
 }
 
 // honours returns how long a lease of the other node, known or feared after a
