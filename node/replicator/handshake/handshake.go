@@ -15,6 +15,9 @@ import (
 type State struct {
 	Node    arbiter.NodeID
 	Primary bool
+	// Reign is the epoch it serves as Primary; Promised what its register
+	// promised, below which nothing is taken from a Primary.
+	Reign, Promised arbiter.Epoch
 	// Created: the metadata is new, no reign ever used this replica.
 	Created bool
 	// Inconsistent: it is the target of an unfinished resynchronisation, its
@@ -65,6 +68,7 @@ func (k Kind) Mirror() Kind {
 
 // Names of refusals; they are stable.
 const (
+	OldReign          = "reign-is-over"
 	TwoPrimaries      = "two-primaries"
 	SplitBrain        = "split-brain"
 	Unrelated         = "unrelated-data"
@@ -120,9 +124,18 @@ func impossible(a, b State) (Verdict, bool) {
 		return refuse(SameNode, "both sides say they are the same node of the pair",
 			"correct 'node' in one of the two configurations"), true
 	}
+	if a.Primary && a.Reign < b.Promised || b.Primary && b.Reign < a.Promised {
+		v := refuse(OldReign, "the Secondary promised a newer epoch than the Primary's reign",
+			"wait: the Primary lets go or is elected again")
+		v.Retry = true
+		if a.Primary && b.Primary {
+			v.Text = "both replicas are Primary; the one of the older reign must let go first"
+		}
+		return v, true
+	}
 	if a.Primary && b.Primary {
-		v := refuse(TwoPrimaries, "both replicas are Primary; the one of the older reign must let go first",
-			"wait for it; with a reign taken by an operator's word, demote one of them")
+		v := refuse(TwoPrimaries, "both replicas are Primary of the same age",
+			"wait for one to let go; with a reign taken by an operator's word, demote one of them")
 		v.Retry = true
 		return v, true
 	}

@@ -159,6 +159,7 @@ func TestTable(t *testing.T) {
 		{"stale grab", p(State{Generations: g(1, 0)}), State{Generations: g(2, 1)}, Refuse, PrimaryStale},
 		{"split brain", p(State{Generations: g(2, 1)}), State{Generations: g(3, 1)}, Refuse, SplitBrain},
 		{"unrelated", p(State{Generations: g(2, 0)}), State{Generations: g(3, 0)}, Refuse, Unrelated},
+		{"old Primary", p(State{Reign: 4, Generations: g(1, 0)}), State{Promised: 5, Generations: g(2, 1)}, Refuse, OldReign},
 		{"both idle", State{Generations: g(2, 1)}, State{Generations: g(1, 0)}, NoSync, ""},
 	}
 	for _, tc := range tests {

@@ -132,3 +132,15 @@ func (b *Bitmap) Runs(f func(block.Range)) {
 		first = end
 	}
 }
+
+// Or marks what words mark; words[0] stands for the 64 blocks from word first.
+// Bits behind the volume are ignored.
+func (b *Bitmap) Or(first int, words []uint64) {
+	for i, w := range words {
+		for w != 0 {
+			bit := bits.TrailingZeros64(w)
+			w &^= 1 << bit
+			b.Set(block.Range{Off: (int64(first+i)*64 + int64(bit)) * block.Size, Len: block.Size})
+		}
+	}
+}

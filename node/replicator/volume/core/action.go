@@ -1,0 +1,82 @@
+package core
+
+import (
+	"gemel/node/block"
+)
+
+// ID names a request or a payload. Zero is none. IDs are reused only after the
+// last action that names them.
+type ID uint64
+
+// ActionKind tells what an Action wants.
+type ActionKind uint8
+
+// Actions. Those of one Take are carried out in order; Write, Read, Sync,
+// Persist and SaveBitmap are started in order and end with an event.
+const (
+	Write      ActionKind = iota + 1 // payload ID to Range of the local disk → LocalDone
+	Read                             // Range of the local disk into a payload for ID → LocalDone
+	Sync                             // local disk → SyncDone
+	Send                             // Msg to the peer, with the payload of Msg.Payload
+	Complete                         // application request ID with Err
+	Persist                          // Meta → Persisted
+	SaveBitmap                       // sync the local disk, then Bitmap to stable storage → BitmapSaved
+	Drop                             // end the connection because of Err; ConnDown was already taken into account
+	Release                          // payload ID is not needed any more
+	Changed                          // View differs
+)
+
+// Action is one thing the shell must do.
+type Action struct {
+	Kind    ActionKind
+	ID      ID
+	Range   block.Range
+	Err     error
+	Version uint64
+	Msg     Msg
+}
+
+// MsgKind names a message between two cores.
+type MsgKind uint8
+
+// Messages. From the Primary: Data, ResyncData, Barrier, Begin, End. From the
+// Secondary: Ack, BarrierAck, BeginAck, EndAck, Bits, BitsEnd, Failed.
+const (
+	Data       MsgKind = iota + 1 // a write of the application: ID, Range, payload
+	ResyncData                    // blocks of a resync: ID, Range, payload
+	Ack                           // ID is on the disk, perhaps only in its cache
+	Barrier                       // make stable what came before: ID
+	BarrierAck
+	Bits     // Words of the Secondary's bitmap from word ID
+	BitsEnd  // that was all of them
+	Begin    // you are the target: Gen to carry meanwhile, From the source's, Full
+	BeginAck // so recorded
+	End      // you have everything: carry Gen
+	EndAck   // stable and so recorded
+	Failed   // the Secondary's disk failed
+	Ping     // nothing to say; for the shell's use
+)
+
+// Msg is a message. Payload is the local ID of the bytes that travel with it.
+type Msg struct {
+	Kind    MsgKind
+	Full    bool
+	ID      uint64
+	Range   block.Range
+	Gen     block.Generation
+	From    block.Generation
+	Words   []uint64
+	Payload ID
+}
+
+func (c *Core) emit(a Action) { c.out = append(c.out, a) }
+
+func (c *Core) send(m Msg) { c.out = append(c.out, Action{Kind: Send, Msg: m}) }
+
+// Take returns the actions since the last Take; the slice is valid until the
+// next event.
+func (c *Core) Take() []Action {
+	out := c.out
+	c.out = c.out[:0]
+	return out
+}

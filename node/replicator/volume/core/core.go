@@ -1,0 +1,248 @@
+// Package core is the logic of one replicated volume as a plain state machine:
+// which write waits for whom, which blocks the peer may lack, when acknowledged
+// means acknowledged. Events go in as method calls, Actions come out of Take. It
+// moves no data, reads no clock and draws no random numbers: payloads travel by
+// ID, time comes with the events and generations from a seed. It is not safe for
+// concurrent use.
+//
+// The rules it keeps:
+//
+//   - A write or flush completes only when done here and, while the peer belongs
+//     to R, there. R is the chosen in-sync set joined with every set that this
+//     node's register accepted later.
+//   - At every moment each block in which the peer may differ is marked in the
+//     bitmap, under way, or acknowledged but not yet stable there. Losing the
+//     peer turns the last two into the first.
+//   - Before a write completes that the peer may lack, a new generation is on
+//     stable storage, unless the peer is known to hold an older one already.
+//   - Ranges under way never overlap, so the peer needs no order of its own.
+package core
+
+import (
+	"errors"
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/block"
+	"gemel/node/replicator/handshake"
+	"gemel/node/replicator/resync"
+)
+
+// Sentinel errors with which requests end.
+var (
+	ErrNotPrimary = errors.New("this replica is not Primary")
+	ErrLetGo      = errors.New("the reign ended while the request was held; nothing was acknowledged")
+	ErrDisk       = errors.New("the backing device failed")
+	ErrMetadata   = errors.New("the metadata cannot be written")
+)
+
+// Config names a replica and its delays.
+type Config struct {
+	Self   arbiter.NodeID
+	Usable int64 // bytes the backing device has room for, a multiple of block.Size
+	// WriteTimeout is how long the peer may keep a request before it is dropped.
+	WriteTimeout time.Duration
+	// BarrierAfter is how long acknowledged writes may stay unflushed at the peer.
+	BarrierAfter time.Duration
+	Resync       resync.Limits
+	// Extent is the size in bytes of one piece of a resync; 0: 512 KiB.
+	Extent int64
+	// Seed makes generations; two replicas must not share it, nor two starts.
+	Seed uint64
+}
+
+// Meta is what must survive a restart, bitmap and register aside.
+type Meta struct {
+	Gen          block.Generations
+	Size         int64 // agreed bytes of the volume, 0: open
+	Created      bool
+	Inconsistent bool
+	Crashed      bool
+	// Active is set while the replica is Primary: found at start it is a crash.
+	Active bool
+	// BitmapValid: the saved bitmap covers every block that may differ.
+	BitmapValid bool
+	ResyncFrom  block.Generation // source's generation while this is a target
+}
+
+// phase of the connection, seen from this replica.
+type phase uint8
+
+const (
+	off       phase = iota // no connection
+	idle                   // connected, nothing replicated (yet)
+	syncing                // Primary: resync runs, writes are mirrored; Secondary: target
+	finishing              // Primary: everything sent, waiting for the target to be whole
+	inSync
+)
+
+// Core is one volume. Make it with New.
+type Core struct {
+	cfg  Config
+	meta Meta
+	rand uint64
+	out  []Action
+
+	metaVersion, metaDurable uint64
+	saving                   saving
+	saveSession              uint64
+	saveTo                   block.Generation
+	endVersion               uint64 // Secondary: metadata version to answer End after
+
+	register arbiter.Record
+	primary  bool
+	reign    arbiter.Epoch
+	chosen   arbiter.Accepted
+	grow     arbiter.Accepted // newest accepted set with the peer in it
+	lease    time.Duration    // boot time
+
+	reqs    []*request
+	free    []*request
+	open    []*request // of the application, not completed
+	active  []*request // hold their range
+	waiting []*request // for a range, in order
+	theirs  []*request // the peer's writes under way here
+	seq     uint64     // order of what the peer sent
+	local   int        // local reads and writes under way
+	appBusy int        // active writes of the application
+
+	syncRound   uint64
+	syncRunning bool
+	syncWanted  bool
+
+	dirty    *resync.Bitmap
+	unstable []block.Range // acknowledged by the peer since its last barrier
+	closing  []block.Range // covered by the barrier under way
+	oldest   time.Duration // of unstable
+
+	session       uint64
+	phase         phase
+	peer          handshake.State
+	peerEpoch     arbiter.Epoch // of the connected Primary
+	verdict       handshake.Kind
+	bitsArrived   bool
+	beginVersion  uint64
+	began         bool
+	waitPeer      bool // every write waits for the peer, R or not
+	ready         bool // to grow
+	peerMayHold   bool // the peer may carry our Current
+	rotateVersion uint64
+	barrierSeq    uint64
+	barrierOut    bool
+	barrierWanted bool
+	tasks         []task // Secondary: barriers and ends in order
+
+	pace     *resync.Pace
+	full     bool
+	resyncIn int64 // bytes of resync under way
+	problem  error
+	count    Counters
+	seqState uint64
+}
+
+// Counters count bytes of payload since New.
+type Counters struct {
+	Sent, Received, Resynced int64
+}
+
+type saving uint8
+
+const (
+	notSaving saving = iota
+	savingForDemotion
+	savingForEnd
+)
+
+// New starts a replica with what its metadata held. words is the saved bitmap,
+// taken over. A replica that was Primary when it stopped has crashed.
+func New(cfg Config, meta Meta, words []uint64, register arbiter.Record) *Core {
+	if cfg.Extent == 0 {
+		cfg.Extent = maxExtent
+	}
+	c := &Core{cfg: cfg, meta: meta, register: register, rand: cfg.Seed}
+	c.dirty = resync.NewBitmap(c.size(), words)
+	if meta.Active {
+		c.meta.Crashed, c.meta.Active, c.meta.BitmapValid = true, false, false
+	}
+	if !c.meta.BitmapValid {
+		c.dirty.SetAll()
+	}
+	if c.meta.Gen.Current == 0 {
+		c.meta.Gen.Current = c.newGeneration()
+	}
+	if c.meta != meta {
+		c.persist()
+	}
+	return c
+}
+
+// size is the volume's size, or the best guess while it is open.
+func (c *Core) size() int64 {
+	if c.meta.Size > 0 {
+		return c.meta.Size
+	}
+	return c.cfg.Usable
+}
+
+// newGeneration draws the next number of the seed's sequence (splitmix64).
+func (c *Core) newGeneration() block.Generation {
+	for {
+		c.rand += 0x9e3779b97f4a7c15
+		z := c.rand
+		z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
+		z = (z ^ (z >> 27)) * 0x94d049bb133111eb
+		if z ^= z >> 31; z != 0 {
+			return block.Generation(z)
+		}
+	}
+}
+
+func (c *Core) peerID() arbiter.NodeID { return 1 - c.cfg.Self }
+
+// persist asks for the metadata as it is now to be made stable.
+func (c *Core) persist() uint64 {
+	c.metaVersion++
+	c.emit(Action{Kind: Persist, Version: c.metaVersion})
+	return c.metaVersion
+}
+
+// Meta returns the metadata to store and its version.
+func (c *Core) Meta() (Meta, uint64) { return c.meta, c.metaVersion }
+
+// Bitmap returns the words to store when SaveBitmap was asked for; a copy.
+func (c *Core) Bitmap() []uint64 { return append([]uint64(nil), c.dirty.Words()...) }
+
+// Hello is what this replica says of itself to the peer.
+func (c *Core) Hello() handshake.State {
+	return handshake.State{
+		Node: c.cfg.Self, Primary: c.primary, Reign: c.reign, Promised: c.register.Promised, Created: c.meta.Created, Inconsistent: c.meta.Inconsistent,
+		Crashed: c.meta.Crashed, Bits: c.dirty.Bytes() > 0, Generations: c.meta.Gen,
+		Size: c.meta.Size, Usable: c.cfg.Usable,
+	}
+}
+
+// Quiet reports whether nothing of an earlier role or connection is under way:
+// only then a Secondary may shake hands or be promoted.
+func (c *Core) Quiet() bool {
+	return c.saving == notSaving && c.metaDurable == c.metaVersion && (c.primary || c.local == 0 && !c.syncRunning)
+}
+
+func (c *Core) changed() {
+	c.seqState++
+	c.emit(Action{Kind: Changed})
+}
+
+// fail takes the replica out of service: its disk or metadata cannot be trusted.
+func (c *Core) fail(err error) {
+	if c.problem != nil {
+		return
+	}
+	c.problem = err
+	c.changed()
+}
+
+// Durable reports whether metadata of version is on stable storage.
+func (c *Core) Durable(version uint64) bool { return c.metaDurable >= version }
+
+// Problem is why the replica is out of service; nil when it is not.
+func (c *Core) Problem() error { return c.problem }

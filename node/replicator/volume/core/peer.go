@@ -1,0 +1,375 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"gemel/node/block"
+	"gemel/node/replicator/handshake"
+	"gemel/node/replicator/resync"
+)
+
+// Sizes and limits of what goes to the peer.
+const (
+	maxExtent    = 512 << 10 // bytes of one piece of a resync
+	minExtent    = 128 << 10 // wait for this much room rather than send crumbs
+	unstableMost = 8192      // ranges acknowledged without a barrier
+	wordsPerBits = 1024      // words of one Bits message, 8 KiB
+)
+
+// ErrStaleHello: try again at once.
+var ErrStaleHello = errors.New("the replica changed during the handshake; it is repeated")
+
+// ConnUp tells that both sides exchanged their Hello: mine is the one this side
+// sent. The session numbers the connection. An
+// error means that the connection must be closed.
+func (c *Core) ConnUp(now time.Duration, session uint64, mine, peer handshake.State) error {
+	v := handshake.Decide(mine, peer)
+	size, _ := handshake.AgreeSize(mine, peer)
+	if v.Kind == handshake.Refuse {
+		return fmt.Errorf("handshake: %s", v)
+	}
+	if mine != c.Hello() || !c.Quiet() {
+		return ErrStaleHello
+	}
+	c.agree(size)
+	c.session, c.peer, c.peerEpoch, c.verdict = session, peer, peer.Reign, v.Kind
+	c.phase, c.bitsArrived, c.began = idle, false, false
+	c.beginVersion, c.endVersion = 0, 0
+	if c.primary {
+		c.peerMayHold = peer.Current == c.meta.Gen.Current
+		c.meet(now)
+	} else {
+		c.follow()
+	}
+	c.changed()
+	return nil
+}
+
+// agree makes size the volume's while it is open.
+func (c *Core) agree(size int64) {
+	if !c.meta.Created || size == c.meta.Size {
+		return
+	}
+	c.meta.Size = size
+	c.dirty = resync.NewBitmap(size, nil)
+	c.dirty.SetAll()
+	c.persist()
+}
+
+// meet begins a connection at the Primary.
+func (c *Core) meet(now time.Duration) {
+	if c.verdict != handshake.NoSync {
+		c.begin(now)
+		return
+	}
+	if c.setHasPeer() {
+		c.phase = inSync
+		c.rebarrier()
+		c.review(now)
+		return
+	}
+	c.full, c.pace = false, resync.NewPace(now, 0, c.cfg.Resync)
+	c.conclude()
+}
+
+// begin starts the resync once the peer is out of R (a member of R must stay
+// whole), its bits are here, and our bits count from the peer's generation on
+// stable storage.
+func (c *Core) begin(now time.Duration) {
+	if c.phase != idle || c.verdict != handshake.SourceBitmap && c.verdict != handshake.SourceFull || c.setHasPeer() {
+		return
+	}
+	if c.verdict == handshake.SourceBitmap && !c.bitsArrived {
+		return
+	}
+	if c.beginVersion == 0 {
+		c.countFromPeer()
+		c.beginVersion = c.persist()
+	}
+	if c.began || c.metaDurable < c.beginVersion {
+		return
+	}
+	c.began = true
+	c.send(Msg{Kind: Begin, ID: uint64(c.dirty.Bytes()), Gen: c.meta.Gen.Bitmap, From: c.meta.Gen.Current, Full: c.full})
+	c.changed()
+}
+
+func (c *Core) countFromPeer() {
+	g := &c.meta.Gen
+	c.full = c.verdict == handshake.SourceFull
+	if c.peer.Current == g.Current {
+		c.rotate()
+	} else if c.full {
+		handshake.CountFrom(g, c.peer.Current)
+	} else if g.Bitmap != c.peer.Current { // the bits do not count from there after all
+		c.full = true
+		handshake.CountFrom(g, c.peer.Current)
+	}
+	c.peerMayHold = false
+	if c.full {
+		c.dirty.SetAll()
+		c.meta.Crashed = false
+	}
+}
+
+// rotate opens a new generation; rotateVersion tells when it is stable.
+func (c *Core) rotate() {
+	handshake.Rotate(&c.meta.Gen, c.newGeneration())
+	c.peerMayHold = false
+	c.rotateVersion = c.persist()
+}
+
+// Receive takes a message of the connection session. For Data and ResyncData it
+// returns the ID under which the payload is wanted; zero: throw it away.
+func (c *Core) Receive(now time.Duration, session uint64, m Msg) ID {
+	if c.phase == off || session != c.session {
+		return 0
+	}
+	if !c.primary {
+		return c.obey(now, m)
+	}
+	switch m.Kind {
+	case Ack:
+		c.acknowledged(now, ID(m.ID))
+	case BarrierAck:
+		c.barrierDone(now, m.ID)
+	case Bits:
+		c.dirty.Or(int(m.ID), m.Words)
+	case BitsEnd:
+		c.bitsArrived = true
+		c.begin(now)
+	case BeginAck:
+		if c.began && c.phase == idle {
+			c.phase = syncing
+			c.pace = resync.NewPace(now, c.dirty.Bytes(), c.cfg.Resync)
+			c.changed()
+		}
+	case EndAck:
+		c.concluded(now)
+	case Failed:
+		c.disconnect(now, errors.New("the peer's backing device failed"))
+	}
+	c.pump(now)
+	return 0
+}
+
+func (c *Core) acknowledged(now time.Duration, id ID) {
+	q := c.find(id)
+	if q == nil || !q.pending {
+		return
+	}
+	q.pending, q.acked = false, true
+	c.remember(now, q.r)
+	if q.kind == copying {
+		c.resyncIn -= q.r.Len
+		c.count.Resynced += q.r.Len
+		c.pace.Delivered(now, q.r.Len)
+	}
+	c.settle(now, q)
+	c.tryComplete(now, q)
+}
+
+// remember adds r to what the peer may lose with its power.
+func (c *Core) remember(now time.Duration, r block.Range) {
+	if len(c.unstable) == 0 {
+		c.oldest = now
+	} else if last := &c.unstable[len(c.unstable)-1]; last.End() == r.Off {
+		last.Len += r.Len
+		return
+	}
+	c.unstable = append(c.unstable, r)
+	if len(c.unstable) >= unstableMost {
+		c.barrier()
+	}
+}
+
+// wantBarrier makes the next barrier cover q.
+func (c *Core) wantBarrier(q *request) {
+	q.barrier = c.barrierSeq + 1
+	c.barrier()
+}
+
+// barrier sends one unless one is under way; that one may be too early.
+func (c *Core) barrier() {
+	if c.phase < syncing {
+		return
+	}
+	if c.barrierOut {
+		c.barrierWanted = true
+		return
+	}
+	c.barrierOut, c.barrierWanted = true, false
+	c.barrierSeq++
+	c.closing, c.unstable = c.unstable, c.closing[:0]
+	c.send(Msg{Kind: Barrier, ID: c.barrierSeq})
+}
+
+func (c *Core) barrierDone(now time.Duration, seq uint64) {
+	if !c.barrierOut || seq != c.barrierSeq {
+		return
+	}
+	c.barrierOut = false
+	c.closing = c.closing[:0]
+	for i := 0; i < len(c.open); {
+		q := c.open[i]
+		if q.kind == appFlush && q.barrier != 0 && q.barrier <= seq {
+			q.acked = true
+			c.tryComplete(now, q)
+		}
+		if i < len(c.open) && c.open[i] == q {
+			i++
+		}
+	}
+	if c.barrierWanted {
+		c.barrier()
+	}
+}
+
+// rebarrier asks again for every open flush, on a new connection or because it
+// has to wait for the peer from now on.
+func (c *Core) rebarrier() {
+	for _, q := range c.open {
+		if q.kind == appFlush && !q.acked && q.barrier == 0 {
+			c.wantBarrier(q)
+		}
+	}
+}
+
+// pump keeps the resync going.
+func (c *Core) pump(now time.Duration) {
+	if !c.primary || c.phase != syncing {
+		return
+	}
+	for c.dirty.Bytes() > 0 {
+		room := c.pace.Allow(now, c.resyncIn, c.appBusy > 0)
+		if room < block.Size || room < minExtent && c.resyncIn > 0 {
+			return
+		}
+		r, _ := c.dirty.Take(min(room, c.cfg.Extent))
+		c.pace.Started(r.Len)
+		c.resyncIn += r.Len
+		c.submit(now, c.alloc(copying, r))
+	}
+	if c.resyncIn == 0 {
+		c.conclude()
+	}
+}
+
+// copyRead sends what was read for the resync.
+func (c *Core) copyRead(now time.Duration, q *request) {
+	if q.completed || q.err != nil {
+		if !q.completed {
+			c.dirty.Set(q.r)
+			c.resyncIn -= q.r.Len
+			q.completed = true
+			c.disconnect(now, fmt.Errorf("%w: read for the resync: %w", ErrDisk, q.err))
+			return
+		}
+		c.settle(now, q)
+		c.finish(q)
+		return
+	}
+	q.pending, q.completed, q.since = true, true, now
+	c.send(Msg{Kind: ResyncData, ID: uint64(q.id), Range: q.r, Payload: q.id})
+}
+
+// conclude ends the copying: from now on every write waits for the peer, and
+// what was sent before is made stable there.
+func (c *Core) conclude() {
+	c.phase = finishing
+	c.waitPeer, c.peerMayHold = true, true
+	c.send(Msg{Kind: End, Gen: c.meta.Gen.Current})
+	c.rebarrier()
+	c.changed()
+}
+
+// concluded: the peer is whole and holds everything acknowledged, stable.
+func (c *Core) concluded(now time.Duration) {
+	if c.phase != finishing {
+		return
+	}
+	c.phase, c.ready, c.peerMayHold = inSync, true, false
+	if c.meta.Gen.Bitmap != 0 || c.meta.Crashed {
+		handshake.Finish(&c.meta.Gen)
+		c.meta.Crashed = false
+		c.persist()
+	}
+	c.changed()
+	c.review(now)
+}
+
+// ConnDown tells that the connection session ended.
+func (c *Core) ConnDown(now time.Duration, session uint64) {
+	if c.phase != off && session == c.session {
+		c.disconnected(now)
+	}
+}
+
+// disconnect ends the connection from here.
+func (c *Core) disconnect(now time.Duration, why error) {
+	if c.phase == off {
+		return
+	}
+	c.emit(Action{Kind: Drop, Err: why})
+	c.disconnected(now)
+}
+
+// disconnected turns everything the peer may lack into bits.
+func (c *Core) disconnected(now time.Duration) {
+	if c.primary || len(c.active) > 0 {
+		c.mark()
+	}
+	c.phase, c.waitPeer, c.ready, c.began = off, false, false, false
+	c.barrierOut, c.barrierWanted, c.resyncIn = false, false, 0
+	c.tasks = c.tasks[:0]
+	for _, q := range c.open {
+		q.barrier = 0
+	}
+	c.wake(now)
+	c.review(now)
+	c.changed()
+}
+
+// mark gives up what is under way to the peer.
+func (c *Core) mark() {
+	for i := len(c.active) - 1; i >= 0; i-- {
+		q := c.active[i]
+		if q.pending || q.kind == copying {
+			c.dirty.Set(q.r)
+			q.pending = false
+		}
+		if q.kind == copying {
+			q.completed = true
+		}
+		c.unrange(q)
+	}
+	kept := c.waiting[:0]
+	for _, q := range c.waiting {
+		if q.kind != copying {
+			kept = append(kept, q)
+			continue
+		}
+		c.dirty.Set(q.r)
+		q.completed = true
+		c.finish(q)
+	}
+	c.waiting = kept
+	for _, r := range c.closing {
+		c.dirty.Set(r)
+	}
+	for _, r := range c.unstable {
+		c.dirty.Set(r)
+	}
+	c.closing, c.unstable = c.closing[:0], c.unstable[:0]
+}
+
+// unrange gives q's range back without waking others.
+func (c *Core) unrange(q *request) {
+	waiting := c.waiting
+	c.waiting = nil
+	c.settle(0, q)
+	c.waiting = waiting
+	c.finish(q)
+}

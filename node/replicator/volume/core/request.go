@@ -1,0 +1,158 @@
+package core
+
+import (
+	"time"
+
+	"gemel/node/block"
+)
+
+type requestKind uint8
+
+const (
+	appWrite requestKind = iota
+	appRead
+	appFlush
+	copying // a resync's extent, at the source
+	theirWrite
+)
+
+// request is one thing under way.
+type request struct {
+	id    ID
+	kind  requestKind
+	r     block.Range
+	index int // in active, or -1
+	used  bool
+
+	started   bool // holds its range, local I/O was asked for
+	localDone bool
+	inLocal   bool // local I/O under way
+	err       error
+	pending   bool // sent to the peer, not answered
+	acked     bool // by the peer
+	completed bool // answered to the application, or abandoned
+	since     time.Duration
+
+	round   uint64 // appFlush: local sync that covers it
+	barrier uint64 // appFlush: barrier that covers it, 0: none asked for
+
+	remote  uint64 // theirWrite: the peer's ID
+	session uint64 // theirWrite
+	order   uint64 // theirWrite
+}
+
+func (c *Core) alloc(kind requestKind, r block.Range) *request {
+	var q *request
+	if n := len(c.free); n > 0 {
+		q = c.free[n-1]
+		c.free = c.free[:n-1]
+		*q = request{id: q.id + 1<<32}
+	} else {
+		q = &request{id: ID(len(c.reqs)) + 1<<32}
+		c.reqs = append(c.reqs, q)
+	}
+	q.kind, q.r, q.index, q.used = kind, r, -1, true
+	return q
+}
+
+// find returns the request of id, nil when it is over.
+func (c *Core) find(id ID) *request {
+	i := int(uint32(id))
+	if i >= len(c.reqs) || c.reqs[i].id != id || !c.reqs[i].used {
+		return nil
+	}
+	return c.reqs[i]
+}
+
+func (c *Core) release(q *request) {
+	if q.kind == copying || q.kind == theirWrite {
+		c.emit(Action{Kind: Release, ID: q.id})
+	}
+	q.used = false
+	c.free = append(c.free, q)
+}
+
+// submit gives q its range or lets it wait behind what overlaps.
+func (c *Core) submit(now time.Duration, q *request) {
+	if c.blocked(q, c.waiting) {
+		c.waiting = append(c.waiting, q)
+		return
+	}
+	c.start(now, q)
+}
+
+func (c *Core) blocked(q *request, earlier []*request) bool {
+	for _, a := range c.active {
+		if a.r.Overlaps(q.r) {
+			return true
+		}
+	}
+	for _, w := range earlier {
+		if w.r.Overlaps(q.r) {
+			return true
+		}
+	}
+	return false
+}
+
+// wake starts what does not have to wait any longer.
+func (c *Core) wake(now time.Duration) {
+	kept := c.waiting[:0]
+	for _, q := range c.waiting {
+		if c.blocked(q, kept) {
+			kept = append(kept, q)
+		} else {
+			c.start(now, q)
+		}
+	}
+	clear(c.waiting[len(kept):])
+	c.waiting = kept
+}
+
+func (c *Core) start(now time.Duration, q *request) {
+	q.started, q.inLocal = true, true
+	q.index = len(c.active)
+	c.active = append(c.active, q)
+	c.local++
+	if q.kind == copying {
+		c.emit(Action{Kind: Read, ID: q.id, Range: q.r})
+		return
+	}
+	c.appBusy++
+	q.since = now
+	// A block that is marked anyway is left to the resync, which reads it later.
+	if c.phase >= syncing && !c.dirty.All(q.r) {
+		q.pending = true
+		c.count.Sent += q.r.Len
+		c.send(Msg{Kind: Data, ID: uint64(q.id), Range: q.r, Payload: q.id})
+	} else {
+		c.dirty.Set(q.r)
+	}
+	c.emit(Action{Kind: Write, ID: q.id, Range: q.r})
+}
+
+// settle gives q's range back once both sides are done with it.
+func (c *Core) settle(now time.Duration, q *request) {
+	if q.inLocal || q.pending || q.index < 0 {
+		return
+	}
+	last := len(c.active) - 1
+	c.active[q.index] = c.active[last]
+	c.active[q.index].index = q.index
+	c.active[last] = nil
+	c.active = c.active[:last]
+	q.index = -1
+	if q.kind == appWrite {
+		c.appBusy--
+	}
+	if len(c.waiting) > 0 {
+		c.wake(now)
+	}
+}
+
+// finish releases q when nobody refers to it any more.
+func (c *Core) finish(q *request) {
+	if q.used && q.completed && !q.inLocal && !q.pending && q.index < 0 {
+		c.release(q)
+	}
+}

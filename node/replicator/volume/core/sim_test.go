@@ -1,0 +1,606 @@
+package core
+
+import (
+	"flag"
+	"fmt"
+	"math/rand"
+	"testing"
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/block"
+	"gemel/node/replicator/handshake"
+)
+
+var (
+	simSeeds = flag.Int("sim.seeds", 200, "seeds of the two-node simulation")
+	simFirst = flag.Int64("sim.first", 1, "first seed")
+)
+
+const simBlocks = 192
+
+// simDisk is a disk with a volatile cache; a block's content is the number of
+// the write that made it.
+type simDisk struct{ visible, stable [simBlocks]uint64 }
+
+type simOp struct {
+	kind ActionKind
+	a    Action
+}
+
+type simNode struct {
+	id       arbiter.NodeID
+	up       bool
+	core     *Core
+	disk     simDisk
+	meta     Meta
+	words    []uint64
+	reg      arbiter.Register
+	ops      []simOp
+	payload  map[ID][]uint64
+	requests map[ID]int // open writes and flushes → index in the truth
+	boots    int
+}
+
+type simMsg struct {
+	m       Msg
+	data    []uint64
+	session uint64
+}
+
+type simWrite struct {
+	r          block.Range
+	node       arbiter.NodeID
+	flush      bool
+	acked      bool
+	lost       bool // power failed somewhere after it was acknowledged and before a flush
+	stable     bool
+	coveredAt  int // flush: how many of acks there were when it was submitted
+	coveredMax []int
+}
+
+type sim struct {
+	t       *testing.T
+	rng     *rand.Rand
+	now     time.Duration
+	nodes   [2]*simNode
+	witness arbiter.Register
+	wire    [2][]simMsg // to node i
+	session uint64
+	linked  bool
+	cable   bool
+	truth   []*simWrite
+	trace   []string
+	synced  int
+	elected int
+	maxEp   arbiter.Epoch
+}
+
+func newSim(t *testing.T, seed int64) *sim {
+	s := &sim{t: t, rng: rand.New(rand.NewSource(seed)), cable: true, now: time.Second}
+	s.witness.Record.Fresh = true
+	for i := range s.nodes {
+		n := &simNode{id: arbiter.NodeID(i), meta: Meta{Created: true, Inconsistent: true}}
+		n.reg.Record.Fresh = true
+		s.nodes[i] = n
+		s.boot(n)
+	}
+	return s
+}
+
+func (s *sim) logf(format string, args ...any) {
+	if len(s.trace) > 400 {
+		s.trace = s.trace[200:]
+	}
+	s.trace = append(s.trace, fmt.Sprintf(format, args...))
+}
+
+func (s *sim) failf(format string, args ...any) {
+	for _, l := range s.trace {
+		s.t.Log(l)
+	}
+	s.t.Fatalf(format, args...)
+}
+
+func (s *sim) boot(n *simNode) {
+	n.boots++
+	n.up = true
+	n.payload, n.requests, n.ops = map[ID][]uint64{}, map[ID]int{}, nil
+	n.core = New(Config{Self: n.id, Usable: simBlocks * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
+		Extent: 16 * block.Size, Seed: uint64(s.rng.Int63())}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
+	s.do(n)
+	s.logf("boot %d %+v", n.id, n.core.Hello())
+}
+
+// do carries out what can be done at once and queues the rest.
+func (s *sim) do(n *simNode) {
+	for _, a := range append([]Action(nil), n.core.Take()...) {
+		switch a.Kind {
+		case Write, Read, Sync, Persist, SaveBitmap:
+			n.ops = append(n.ops, simOp{a.Kind, a})
+		case Send:
+			s.logf("%d sends %d id %x %v", n.id, a.Msg.Kind, a.Msg.ID, a.Msg.Range)
+			m := simMsg{m: a.Msg, session: s.session}
+			if a.Msg.Payload != 0 {
+				m.data = append([]uint64(nil), n.payload[a.Msg.Payload]...)
+			}
+			if s.linked {
+				s.wire[1-n.id] = append(s.wire[1-n.id], m)
+			}
+		case Complete:
+			s.completed(n, a)
+		case Drop:
+			s.logf("%d drops: %v", n.id, a.Err)
+			s.cut()
+		}
+	}
+}
+
+func (s *sim) completed(n *simNode, a Action) {
+	i, ok := n.requests[a.ID]
+	if !ok {
+		s.failf("completion of unknown request %x", a.ID)
+	}
+	delete(n.requests, a.ID)
+	w := s.truth[i]
+	s.logf("%d completes %d: %v", n.id, i, a.Err)
+	if a.Err != nil {
+		return
+	}
+	w.acked = true
+	if w.flush {
+		for _, j := range w.coveredMax {
+			if !s.truth[j].lost {
+				s.truth[j].stable = true
+			}
+		}
+	}
+}
+
+// cut ends the connection; both sides learn it, in either order.
+func (s *sim) cut() {
+	if !s.linked {
+		return
+	}
+	s.linked = false
+	s.wire[0], s.wire[1] = nil, nil
+	old := s.session
+	for _, i := range s.rng.Perm(2) {
+		if n := s.nodes[i]; n.up {
+			n.core.ConnDown(s.now, old)
+			s.do(n)
+		}
+	}
+}
+
+func (s *sim) connect() {
+	a, b := s.nodes[0], s.nodes[1]
+	if s.linked || !s.cable || !a.up || !b.up || !a.core.Quiet() || !b.core.Quiet() {
+		return
+	}
+	for i, n := range s.nodes {
+		o := s.nodes[1-i]
+		if o.core.primary && o.core.reign > n.reg.Record.Promised && !n.core.primary {
+			n.reg.Raise(o.core.reign)
+			n.core.Accepted(s.now, n.reg.Record)
+			s.do(n)
+		}
+	}
+	for i, n := range s.nodes {
+		if o := s.nodes[1-i]; n.core.primary && o.reg.Record.Promised > n.core.reign {
+			s.maxEp = max(s.maxEp, o.reg.Record.Promised)
+			s.campaign(n) // the peer promised itself something meanwhile
+			return
+		}
+	}
+	ha, hb := a.core.Hello(), b.core.Hello()
+	va := handshake.Decide(ha, hb)
+	if va.Kind == handshake.Refuse {
+		if !va.Retry {
+			s.failf("refused: %v\n%+v\n%+v", va, ha, hb)
+		}
+		return
+	}
+	s.session++
+	s.linked = true
+	s.logf("connect session %d %v\n  %+v\n  %+v", s.session, va, ha, hb)
+	for i, n := range s.nodes {
+		mine, theirs := ha, hb
+		if i == 1 {
+			mine, theirs = hb, ha
+		}
+		if !s.linked {
+			return
+		}
+		if err := n.core.ConnUp(s.now, s.session, mine, theirs); err != nil {
+			s.logf("%d: %v", n.id, err)
+			s.cut()
+			return
+		}
+		s.do(n)
+	}
+}
+
+func (s *sim) runOp(n *simNode, i int) {
+	op := n.ops[i]
+	n.ops = append(n.ops[:i], n.ops[i+1:]...)
+	a := op.a
+	first, count := int(a.Range.Off/block.Size), int(a.Range.Len/block.Size)
+	switch op.kind {
+	case Write:
+		copy(n.disk.visible[first:first+count], n.payload[a.ID])
+		n.core.LocalDone(s.now, a.ID, nil)
+	case Read:
+		n.payload[a.ID] = append([]uint64(nil), n.disk.visible[first:first+count]...)
+		n.core.LocalDone(s.now, a.ID, nil)
+	case Sync:
+		n.disk.stable = n.disk.visible
+		n.core.SyncDone(s.now, nil)
+	case Persist:
+		m, v := n.core.Meta()
+		n.meta = m
+		n.core.Persisted(s.now, v, nil)
+	case SaveBitmap:
+		n.disk.stable = n.disk.visible
+		n.words = n.core.Bitmap()
+		n.core.BitmapSaved(nil)
+	}
+	s.do(n)
+}
+
+func (s *sim) deliver(n *simNode) {
+	q := s.wire[n.id]
+	if len(q) == 0 || !n.up {
+		return
+	}
+	m := q[0]
+	s.wire[n.id] = q[1:]
+	id := n.core.Receive(s.now, m.session, m.m)
+	if id != 0 {
+		n.payload[id] = m.data
+	}
+	s.do(n)
+}
+
+func (s *sim) submit(n *simNode, flush bool) {
+	if !n.core.primary || len(n.requests) > 12 {
+		return
+	}
+	w := &simWrite{node: n.id, flush: flush}
+	var id ID
+	var err error
+	if flush {
+		for j, o := range s.truth {
+			if !o.flush && o.acked && !o.stable {
+				w.coveredMax = append(w.coveredMax, j)
+			}
+		}
+		id, err = n.core.Flush(s.now)
+	} else {
+		off := s.rng.Intn(simBlocks)
+		length := 1 + s.rng.Intn(min(12, simBlocks-off))
+		if s.rng.Intn(2) == 0 {
+			off, length = s.rng.Intn(6), 1+s.rng.Intn(4)
+		}
+		w.r = block.Range{Off: int64(off) * block.Size, Len: int64(length) * block.Size}
+		id, err = n.core.Write(s.now, w.r)
+	}
+	if err != nil {
+		return
+	}
+	s.truth = append(s.truth, w)
+	n.requests[id] = len(s.truth) - 1
+	if !flush {
+		data := make([]uint64, w.r.Len/block.Size)
+		for i := range data {
+			data[i] = uint64(len(s.truth))
+		}
+		n.payload[id] = data
+	}
+	s.logf("%d submits %d %v flush %v", n.id, len(s.truth)-1, w.r, flush)
+	s.do(n)
+}
+
+// crash kills the replicator; power also drops what was not synced.
+func (s *sim) crash(n *simNode, power bool) {
+	s.logf("crash %d power %v", n.id, power)
+	for _, op := range n.ops {
+		if op.kind == Write && s.rng.Intn(2) == 0 {
+			first := int(op.a.Range.Off / block.Size)
+			for i, v := range n.payload[op.a.ID] {
+				if s.rng.Intn(4) != 0 { // torn
+					n.disk.visible[first+i] = v
+				}
+			}
+		}
+	}
+	if power {
+		for i := range n.disk.visible {
+			if s.rng.Intn(2) == 0 {
+				n.disk.visible[i] = n.disk.stable[i]
+			}
+		}
+		n.disk.stable = n.disk.visible
+		for _, w := range s.truth {
+			if !w.stable && w.acked {
+				w.lost = true
+			}
+		}
+	}
+	n.up, n.core = false, nil
+	s.cut()
+}
+
+// check looks whether disk d may be what a Primary serves.
+func (s *sim) check(n *simNode, why string) {
+	var floor [simBlocks]int // newest guaranteed write per block, as number
+	for i, w := range s.truth {
+		if w.flush || !w.stable && (!w.acked || w.lost) {
+			continue
+		}
+		for b := w.r.Off / block.Size; b < w.r.End()/block.Size; b++ {
+			floor[b] = i + 1
+		}
+	}
+	for b := range floor {
+		if v := int(n.disk.visible[b]); v < floor[b] {
+			s.failf("%s: node %d block %d holds write %d, write %d was acknowledged", why, n.id, b, v-1, floor[b]-1)
+		}
+	}
+}
+
+// vote asks the voter, which may be out of reach.
+func (s *sim) voters() (out []*arbiter.Register) {
+	for _, n := range s.nodes {
+		if n.up && (s.cable || s.rng.Intn(2) == 0) {
+			out = append(out, &n.reg)
+		}
+	}
+	if s.rng.Intn(5) != 0 {
+		out = append(out, &s.witness)
+	}
+	return out
+}
+
+func (s *sim) tell() {
+	for _, n := range s.nodes {
+		if n.up {
+			n.core.Accepted(s.now, n.reg.Record)
+			s.do(n)
+		}
+	}
+}
+
+func (s *sim) campaign(n *simNode) {
+	if !n.up || n.meta.Inconsistent && !n.meta.Created {
+		return
+	}
+	birth := s.maxEp == 0
+	if n.meta.Created && !birth {
+		return
+	}
+	e := max(n.reg.Record.Promised, s.maxEp).NextFor(n.id)
+	promises, best := 0, arbiter.Accepted{}
+	n.reg.Prepare(s.now, e)
+	for _, v := range s.voters() {
+		fresh := v.Record.Fresh
+		if r, _ := v.Prepare(s.now, e); r.OK && (!fresh || birth) {
+			promises++
+			if v.Record.Accepted.Newer(best) {
+				best = v.Record.Accepted
+			}
+		}
+	}
+	s.tell()
+	if promises < 2 || best.Epoch != 0 && !best.Set.Has(n.id) {
+		return
+	}
+	mine := arbiter.Accepted{Epoch: e, Version: 1, Set: arbiter.Only(n.id)}
+	if !s.accept(n, mine) {
+		return
+	}
+	if s.linked {
+		s.cut()
+	}
+	for !n.core.Quiet() {
+		s.runOp(n, 0)
+	}
+	if _, err := n.core.Promote(s.now, mine, birth); err != nil {
+		s.logf("promote %d: %v", n.id, err)
+		return
+	}
+	s.maxEp = max(s.maxEp, e)
+	s.elected++
+	n.core.Lease(s.now, e, 1<<62)
+	s.do(n)
+	for !n.core.Quiet() { // the device appears only now
+		s.runOp(n, 0)
+	}
+	s.logf("node %d is Primary of %d", n.id, e)
+	s.check(n, "promotion")
+}
+
+// accept proposes at self first, then at others; true when 2 of 3 recorded it.
+func (s *sim) accept(n *simNode, a arbiter.Accepted) bool {
+	if !n.core.MayAccept(a) {
+		return false
+	}
+	if r, _ := n.reg.Accept(s.now, a); !r.OK {
+		return false
+	}
+	s.tell()
+	n1 := 1
+	for _, v := range s.voters() {
+		if v != &n.reg {
+			if r, _ := v.Accept(s.now, a); r.OK {
+				n1++
+			}
+		}
+	}
+	s.tell()
+	s.logf("node %d proposed %+v: %d votes", n.id, a, n1)
+	return n1 >= 2
+}
+
+// agent does one thing for node n's reign.
+func (s *sim) agent(n *simNode) {
+	if !n.up || !n.core.primary {
+		return
+	}
+	v := n.core.View(s.now)
+	a := n.reg.Record.Accepted
+	if n.reg.Record.Promised > n.core.reign {
+		if s.rng.Intn(3) == 0 {
+			s.logf("node %d lets go", n.id)
+			n.core.Demote(s.now)
+			s.do(n)
+		}
+		return
+	}
+	next := arbiter.Accepted{Epoch: n.core.reign, Version: max(a.Version, v.Chosen.Version) + 1, Set: arbiter.Only(n.id)}
+	switch {
+	case a.Newer(v.Chosen) && !(v.WantShrink && a.Set == arbiter.Both):
+		next = a // resume the newest undecided one
+	case v.WantShrink:
+	case v.ReadyToGrow && v.Chosen.Set != arbiter.Both:
+		next.Set = arbiter.Both
+	default:
+		return
+	}
+	if s.accept(n, next) {
+		n.core.Chosen(s.now, next)
+		s.do(n)
+	}
+}
+
+func (s *sim) step(calm bool) {
+	s.now += time.Duration(s.rng.Intn(3)) * time.Millisecond
+	n := s.nodes[s.rng.Intn(2)]
+	k := s.rng.Intn(1000)
+	switch {
+	case k < 350:
+		s.deliver(n)
+	case k < 650:
+		if n.up && len(n.ops) > 0 {
+			s.runOp(n, s.rng.Intn(len(n.ops)))
+		}
+	case k < 760:
+		if n.up && !calm {
+			s.submit(n, k > 745)
+		}
+	case k < 840:
+		if n.up {
+			n.core.Tick(s.now)
+			s.do(n)
+		}
+	case k < 920:
+		s.agent(n)
+	case k < 960:
+		s.connect()
+	case k < 975:
+		if n.up && n.core.primary {
+			return
+		}
+		if !n.up {
+			s.boot(n)
+		} else if p := s.nodes[1-n.id]; calm && !(p.up && p.core.primary) || !calm && s.rng.Intn(6) == 0 {
+			s.campaign(n)
+		}
+	case calm:
+		s.cable = true
+	case k < 985:
+		s.cable = !s.cable || s.rng.Intn(2) == 0
+		if !s.cable {
+			s.cut()
+		}
+	case k < 988:
+		s.cut()
+	case k < 992:
+		if n.up && s.rng.Intn(3) == 0 {
+			s.crash(n, s.rng.Intn(2) == 0)
+		}
+	case k < 994:
+		if n.up && n.core.primary && len(n.requests) == 0 && s.rng.Intn(2) == 0 {
+			n.core.Demote(s.now) // after everything was answered; unflushed writes stay marked
+			s.do(n)
+		}
+	}
+	s.compare()
+}
+
+// compare checks that replicas are identical whenever nothing is under way and
+// the Primary says that the peer holds everything.
+func (s *sim) compare() {
+	for i, p := range s.nodes {
+		o := s.nodes[1-i]
+		if !p.up || !o.up || !p.core.primary || p.core.phase != inSync || o.core.phase != inSync {
+			continue
+		}
+		if len(p.requests)+len(p.core.active)+len(o.core.theirs)+len(s.wire[0])+len(s.wire[1])+len(o.ops) > 0 {
+			continue
+		}
+		s.synced++
+		if p.disk.visible != o.disk.visible {
+			for b := range p.disk.visible {
+				if p.disk.visible[b] != o.disk.visible[b] {
+					s.failf("in sync, but block %d is %d on Primary %d and %d on the peer", b,
+						int(p.disk.visible[b])-1, i, int(o.disk.visible[b])-1)
+				}
+			}
+		}
+		s.check(p, "in sync")
+		s.check(o, "in sync")
+	}
+}
+
+// converge lets everything heal and demands an identical pair.
+func (s *sim) converge() {
+	for range 40000 {
+		s.step(true)
+		for _, p := range s.nodes {
+			if p.up && p.core.primary && p.core.chosen.Set == arbiter.Both && p.core.phase == inSync &&
+				len(p.requests) == 0 && len(s.wire[0])+len(s.wire[1]) == 0 && len(s.nodes[1-p.id].ops) == 0 {
+				s.check(p, "healed")
+				return
+			}
+		}
+	}
+	for _, n := range s.nodes {
+		if n.up {
+			s.t.Logf("node %d: %+v requests %v ops %v wire %v", n.id, n.core.View(s.now), n.requests, n.ops, s.wire)
+			for _, q := range n.core.open {
+				s.t.Logf("open %+v", *q)
+			}
+		}
+	}
+	s.failf("the pair did not heal")
+}
+
+func TestSimulation(t *testing.T) {
+	var writes, acked, elected, synced int
+	for i := range *simSeeds {
+		seed := *simFirst + int64(i)
+		s := newSim(t, seed)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			s.t = t
+			for range 3 {
+				for range 2500 {
+					s.step(false)
+				}
+				s.converge()
+			}
+		})
+		for _, w := range s.truth {
+			writes++
+			if w.acked {
+				acked++
+			}
+		}
+		elected += s.elected
+		synced += s.synced
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas", writes, acked, elected, synced)
+}

@@ -1,0 +1,85 @@
+package core
+
+import (
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/block"
+	"gemel/node/replicator/handshake"
+)
+
+// View is what the core shows. It is a copy.
+type View struct {
+	Primary      bool
+	Reign        arbiter.Epoch // served: the own one, or the connected Primary's
+	Chosen       arbiter.Accepted
+	Size         int64
+	Created      bool
+	Inconsistent bool
+	Crashed      bool
+	Connected    bool
+	PeerWhole    bool // and in sync
+	InSync       bool // connected to a Primary (or a Secondary) with the same data
+	PeerState    handshake.State
+	WantShrink   bool
+	ReadyToGrow  bool
+	Frozen       string
+	Lease        time.Duration // boot time; ignored while the set is only this node
+	Problem      error
+	OutOfSync    int64
+	Gen          block.Generations
+	Resync       Resync
+	Counters     Counters
+	Seq          uint64
+}
+
+// Resync is a running resynchronisation.
+type Resync struct {
+	Running, Source, Full bool
+	Total, Done, Rate     int64
+	ETA                   time.Duration
+}
+
+// View returns the state of the replica at now.
+func (c *Core) View(now time.Duration) View {
+	v := View{
+		Primary: c.primary, Reign: c.reign, Chosen: c.chosen, Size: c.size(), Created: c.meta.Created,
+		Inconsistent: c.meta.Inconsistent, Crashed: c.meta.Crashed, Connected: c.phase != off,
+		InSync: c.phase == inSync, PeerState: c.peer, ReadyToGrow: c.ready && c.phase == inSync,
+		Lease: c.lease, Problem: c.problem, Gen: c.meta.Gen, Counters: c.count, Seq: c.seqState,
+	}
+	v.WantShrink = c.primary && c.setHasPeer() && c.phase != inSync
+	v.PeerWhole = c.phase == inSync
+	if !c.primary && c.phase != off && c.peer.Primary {
+		v.Reign = c.peerEpoch
+	}
+	if c.primary || !c.meta.Created {
+		v.OutOfSync = c.dirty.Bytes() + c.resyncIn
+	}
+	v.Frozen = c.frozen(now)
+	c.viewResync(now, &v)
+	return v
+}
+
+func (c *Core) viewResync(now time.Duration, v *View) {
+	if c.pace == nil || c.phase != syncing && !(c.primary && c.phase == finishing) {
+		return
+	}
+	v.Resync = Resync{Running: true, Source: c.primary, Full: c.full}
+	v.Resync.Total, v.Resync.Done, v.Resync.Rate, v.Resync.ETA = c.pace.Progress(now)
+	if !c.primary {
+		v.OutOfSync = max(v.Resync.Total-v.Resync.Done, 0)
+	}
+}
+
+func (c *Core) frozen(now time.Duration) string {
+	switch {
+	case !c.primary:
+		return ""
+	case c.setHasPeer() && c.phase != inSync:
+		return "the peer is in the in-sync set and lost; writes are held until the arbiter recorded that it is out"
+	case !c.leased(now):
+		return "the lease ran out; I/O is held until two of three voters renew it"
+	}
+	return ""
+}
