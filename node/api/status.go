@@ -1,6 +1,3 @@
-// Package api is how boxes and people talk to an agent or a witness: HTTPS with
-// JSON, TLS 1.3, both sides with certificates of the cluster; and the same over
-// a unix socket for commands on the box itself. It decides nothing.
 package api
 
 import (
@@ -16,6 +13,7 @@ type Status struct {
 	Version string        `json:"version"`
 	Cluster string        `json:"cluster"`
 	Node    string        `json:"node"`
+	Role    string        `json:"role"` // "node" or "witness"; empty means node
 	Time    time.Time     `json:"time"`
 	Uptime  time.Duration `json:"uptime_ns"`
 	Peer    PeerStatus    `json:"peer"`
@@ -26,6 +24,18 @@ type Status struct {
 	LastEvent *event.Event `json:"last_event,omitempty"`
 	// ReplicatorProblem is why the replicator does not answer; empty when it does.
 	ReplicatorProblem string `json:"replicator_problem,omitempty"`
+	// Records are the registers a witness keeps; nodes show theirs in Volumes.
+	Records []VoterRecord `json:"records,omitempty"`
+}
+
+// VoterRecord is one register of a witness.
+type VoterRecord struct {
+	Volume string         `json:"volume"`
+	Record arbiter.Record `json:"record"`
+	// Names of the nodes in the accepted in-sync set.
+	InSyncBy []string `json:"in_sync_names"`
+	// Lease is what is left of the lease this voter honours; zero when none.
+	Lease time.Duration `json:"lease_left_ns,omitempty"`
 }
 
 // PeerStatus is what this node knows of the other.

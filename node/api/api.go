@@ -1,0 +1,149 @@
+// Package api is how boxes and people talk to an agent or a witness: HTTPS with
+// JSON, TLS 1.3, both sides with certificates of the cluster; and the same over
+// a unix socket for commands on the box itself. It checks who speaks and whether
+// they may; what to answer is decided by a Handler. It decides nothing about
+// reigns, and it carries no block data.
+package api
+
+import (
+	"context"
+
+	"gemel/node/arbiter"
+	"gemel/node/event"
+	"gemel/node/identity"
+	"gemel/node/replicator/control"
+)
+
+// Caller is who asks. The server has checked it before a Handler sees it.
+type Caller struct {
+	identity.Peer        // zero when Local
+	Local         bool   // over the unix socket: root of this box
+	Remote        string // address for logs
+}
+
+// Handler answers requests. An *Error reaches the caller as it is; any other
+// error becomes one with the code CodeFailed, for orders CodeRefused. ctx ends
+// with the route's time limit or with the connection.
+type Handler interface {
+	// Beat takes the heartbeat of the peer and returns one of our own. The
+	// server has checked that its number is new.
+	Beat(ctx context.Context, from Caller, b Beat) (Beat, error)
+
+	// Votes come from data nodes only, for epochs that they own.
+	Prepare(ctx context.Context, from Caller, req arbiter.PrepareRequest) (arbiter.PrepareReply, error)
+	Accept(ctx context.Context, from Caller, req arbiter.AcceptRequest) (arbiter.AcceptReply, error)
+	Renew(ctx context.Context, from Caller, req arbiter.RenewRequest) (arbiter.RenewReply, error)
+	Release(ctx context.Context, from Caller, req arbiter.ReleaseRequest) error
+
+	// HandOver is the peer's word that a volume is free for this node.
+	HandOver(ctx context.Context, from Caller, h HandOver) error
+
+	Status(ctx context.Context, from Caller) (Status, error)
+	// Events returns the events numbered from and above; when there are none it
+	// waits for one until ctx ends, and then returns an empty page, not an error.
+	Events(ctx context.Context, from Caller, since uint64) (EventPage, error)
+
+	// Switchover and Grab return when the order is carried out or refused. An
+	// order whose caller has the role node was forwarded by the peer's agent.
+	Switchover(ctx context.Context, from Caller, o Order) error
+	Grab(ctx context.Context, from Caller, o Order) error
+	CreateVolume(ctx context.Context, from Caller, req control.CreateRequest) error
+	Connect(ctx context.Context, from Caller, req control.ConnectRequest) error
+}
+
+// HandOver tells that the sender has let Volume go, cleanly, at the end of Epoch.
+type HandOver struct {
+	Volume string        `json:"volume"`
+	Epoch  arbiter.Epoch `json:"epoch"`
+}
+
+// Order is an operator's command on one volume.
+type Order struct {
+	Volume string `json:"volume"`
+	// Stale, for Grab: also take over with data that is known not to be current.
+	Stale bool `json:"stale,omitempty"`
+}
+
+// EventPage is a run of events, oldest first.
+type EventPage struct {
+	Events []event.Event `json:"events"`
+	Next   uint64        `json:"next"` // number to ask for next time
+}
+
+// Paths. All are POST with a JSON body except PathStatus and PathEvents (GET).
+const (
+	PathBeat       = "/v1/beat"
+	PathPrepare    = "/v1/vote/prepare"
+	PathAccept     = "/v1/vote/accept"
+	PathRenew      = "/v1/vote/renew"
+	PathRelease    = "/v1/vote/release"
+	PathHandOver   = "/v1/handover"
+	PathStatus     = "/v1/status"
+	PathEvents     = "/v1/events" // ?since=N&wait=MILLISECONDS
+	PathSwitchover = "/v1/order/switchover"
+	PathGrab       = "/v1/order/grab"
+	PathCreate     = "/v1/volume/create"
+	PathConnect    = "/v1/volume/connect"
+)
+
+// Limits of a body in bytes. Replies may be larger: a status holds every volume.
+const (
+	MaxRequest = 64 << 10
+	MaxReply   = 4 << 20
+)
+
+// Unsupported refuses everything. A Handler that does not answer all requests
+// embeds it.
+type Unsupported struct{}
+
+var errUnsupported = &Error{Code: CodeUnsupported, Message: "this daemon does not do that; ask the agent of a data node"}
+
+// Beat refuses.
+func (Unsupported) Beat(context.Context, Caller, Beat) (Beat, error) { return Beat{}, errUnsupported }
+
+// Prepare refuses.
+func (Unsupported) Prepare(context.Context, Caller, arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
+	return arbiter.PrepareReply{}, errUnsupported
+}
+
+// Accept refuses.
+func (Unsupported) Accept(context.Context, Caller, arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
+	return arbiter.AcceptReply{}, errUnsupported
+}
+
+// Renew refuses.
+func (Unsupported) Renew(context.Context, Caller, arbiter.RenewRequest) (arbiter.RenewReply, error) {
+	return arbiter.RenewReply{}, errUnsupported
+}
+
+// Release refuses.
+func (Unsupported) Release(context.Context, Caller, arbiter.ReleaseRequest) error {
+	return errUnsupported
+}
+
+// HandOver refuses.
+func (Unsupported) HandOver(context.Context, Caller, HandOver) error { return errUnsupported }
+
+// Status refuses.
+func (Unsupported) Status(context.Context, Caller) (Status, error) { return Status{}, errUnsupported }
+
+// Events refuses.
+func (Unsupported) Events(context.Context, Caller, uint64) (EventPage, error) {
+	return EventPage{}, errUnsupported
+}
+
+// Switchover refuses.
+func (Unsupported) Switchover(context.Context, Caller, Order) error { return errUnsupported }
+
+// Grab refuses.
+func (Unsupported) Grab(context.Context, Caller, Order) error { return errUnsupported }
+
+// CreateVolume refuses.
+func (Unsupported) CreateVolume(context.Context, Caller, control.CreateRequest) error {
+	return errUnsupported
+}
+
+// Connect refuses.
+func (Unsupported) Connect(context.Context, Caller, control.ConnectRequest) error {
+	return errUnsupported
+}

@@ -1,0 +1,214 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/replicator/control"
+)
+
+// Target is where a Client calls.
+type Target struct {
+	Address string      // "ip:port"
+	Local   string      // IP address to call from: binds the call to one link; empty: the kernel chooses
+	TLS     *tls.Config // from identity.ClientTLS
+	// Timeout of a quick request (beat, vote, hand-over, status); 0 means 1 s.
+	// Orders take as long as their context allows.
+	Timeout time.Duration
+}
+
+// Client calls one daemon over one link, and keeps its connections. It is safe
+// for use by many goroutines. Errors: *Error is the daemon's own answer;
+// anything that wraps ErrUnreachable means that no answer came.
+type Client struct {
+	base    string
+	name    string
+	http    *http.Client
+	timeout time.Duration
+}
+
+// NewClient returns a Client that calls over the network.
+func NewClient(t Target) *Client {
+	timeout := t.Timeout
+	if timeout <= 0 {
+		timeout = time.Second
+	}
+	dialer := &net.Dialer{Timeout: timeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 3}}
+	if ip := net.ParseIP(t.Local); ip != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: ip}
+	}
+	tr := transport(timeout)
+	tr.DialContext = dialer.DialContext
+	tr.TLSClientConfig = t.TLS
+	tr.TLSHandshakeTimeout = timeout
+	return &Client{base: "https://" + t.Address, name: t.Address, http: &http.Client{Transport: tr, CheckRedirect: noRedirect}, timeout: timeout}
+}
+
+// NewUnixClient returns a Client for a daemon of this box.
+func NewUnixClient(socket string) *Client {
+	const timeout = 5 * time.Second
+	tr := transport(timeout)
+	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: timeout}).DialContext(ctx, "unix", socket)
+	}
+	return &Client{base: "http://local", name: socket, http: &http.Client{Transport: tr, CheckRedirect: noRedirect}, timeout: timeout}
+}
+
+func transport(timeout time.Duration) *http.Transport {
+	return &http.Transport{
+		MaxIdleConnsPerHost:   4,
+		IdleConnTimeout:       idleTimeout / 2, // we close first, so that a request never meets a closing server
+		ExpectContinueTimeout: timeout,
+		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
+	}
+}
+
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// Name returns the address or socket that the Client calls.
+func (c *Client) Name() string { return c.name }
+
+// Close gives idle connections back.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Beat sends a heartbeat and returns the other side's.
+func (c *Client) Beat(ctx context.Context, b Beat) (Beat, error) {
+	return quick[Beat](ctx, c, PathBeat, b)
+}
+
+// Prepare asks a voter for its promise.
+func (c *Client) Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
+	return quick[arbiter.PrepareReply](ctx, c, PathPrepare, req)
+}
+
+// Accept asks a voter to record an in-sync set.
+func (c *Client) Accept(ctx context.Context, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
+	return quick[arbiter.AcceptReply](ctx, c, PathAccept, req)
+}
+
+// Renew asks a voter to honour the lease.
+func (c *Client) Renew(ctx context.Context, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
+	return quick[arbiter.RenewReply](ctx, c, PathRenew, req)
+}
+
+// Release gives a lease back.
+func (c *Client) Release(ctx context.Context, req arbiter.ReleaseRequest) error {
+	_, err := quick[nothing](ctx, c, PathRelease, req)
+	return err
+}
+
+// HandOver tells the peer that a volume is free for it.
+func (c *Client) HandOver(ctx context.Context, h HandOver) error {
+	_, err := quick[nothing](ctx, c, PathHandOver, h)
+	return err
+}
+
+// Status returns the daemon's whole view.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	return call[Status](ctx, c, http.MethodGet, PathStatus, nil)
+}
+
+// Events returns the events numbered since and above, and waits up to wait
+// (at most 30 s) when there are none.
+func (c *Client) Events(ctx context.Context, since uint64, wait time.Duration) (EventPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+c.timeout)
+	defer cancel()
+	path := PathEvents + "?since=" + strconv.FormatUint(since, 10) + "&wait=" + strconv.FormatInt(wait.Milliseconds(), 10)
+	return call[EventPage](ctx, c, http.MethodGet, path, nil)
+}
+
+// Switchover gives a volume to the other node and returns when that is done.
+func (c *Client) Switchover(ctx context.Context, o Order) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathSwitchover, o)
+	return err
+}
+
+// Grab makes the called node Primary by an operator's word.
+func (c *Client) Grab(ctx context.Context, o Order) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathGrab, o)
+	return err
+}
+
+// CreateVolume makes a new replica on the called node's backing device.
+func (c *Client) CreateVolume(ctx context.Context, req control.CreateRequest) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathCreate, req)
+	return err
+}
+
+// Connect asks a StandAlone volume to try again.
+func (c *Client) Connect(ctx context.Context, req control.ConnectRequest) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathConnect, req)
+	return err
+}
+
+func quick[Reply any](ctx context.Context, c *Client, path string, req any) (Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	return call[Reply](ctx, c, http.MethodPost, path, req)
+}
+
+// call sends one request and decodes its reply.
+func call[Reply any](ctx context.Context, c *Client, method, path string, req any) (Reply, error) {
+	var reply Reply
+	var content io.Reader
+	if req != nil {
+		raw, err := json.Marshal(req)
+		if err != nil {
+			return reply, fmt.Errorf("call %s: %w", path, err)
+		}
+		content = bytes.NewReader(raw)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
+	if err != nil {
+		return reply, fmt.Errorf("call %s: %w", path, err)
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return reply, unreachable(c.name, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxReply+1))
+	if err != nil {
+		return reply, unreachable(c.name, err)
+	}
+	if len(raw) > MaxReply {
+		return reply, fmt.Errorf("call %s at %s: the reply is larger than %d bytes", path, c.name, MaxReply)
+	}
+	return decode[Reply](resp, raw, c.name+path)
+}
+
+func decode[Reply any](resp *http.Response, raw []byte, what string) (Reply, error) {
+	var reply Reply
+	if resp.StatusCode != http.StatusOK {
+		e := &Error{}
+		if json.Unmarshal(raw, e) != nil || e.Code == "" {
+			return reply, &Error{Code: CodeFailed, Message: fmt.Sprintf("%s answered %s", what, resp.Status)}
+		}
+		return reply, e
+	}
+	if err := json.Unmarshal(raw, &reply); err != nil {
+		return reply, fmt.Errorf("reply of %s: %w", what, err)
+	}
+	return reply, nil
+}
+
+// unreachable takes the noise of net/http off an error.
+func unreachable(name string, err error) error {
+	var op interface{ Unwrap() error }
+	if errors.As(err, &op) && op.Unwrap() != nil {
+		err = op.Unwrap()
+	}
+	return fmt.Errorf("%w from %s: %w", ErrUnreachable, name, err)
+}
