@@ -1,0 +1,213 @@
+// Command bench measures on one machine, in one run, what replication costs: a
+// bare loop device, the volume alone, the volume replicated, and a qemu mirror
+// as a peer to compare with, all on files of the same disk, all with fio.
+//
+// The boxes are network namespaces and the daemons plain processes of the
+// production binary; there are no containers and nothing is taken over. It
+// measures and asserts nothing. Everything it makes is removed, also on Ctrl-C.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"gemel/lab/loopdev"
+	"gemel/node/config"
+)
+
+// The kernel ends a child when the thread that started it ends (Pdeathsig):
+// the main thread lives as long as the process, and starts them all.
+func init() { runtime.LockOSThread() }
+
+type bench struct {
+	room    *room
+	gemel   string // the production binary
+	seconds int
+	size    int64
+	report  *report
+}
+
+// parts are what --only chooses from, in the order they run.
+var parts = []struct {
+	name string
+	run  func(*bench) error
+}{
+	{"raw", (*bench).raw},
+	{"mirror", (*bench).mirror},
+	{"pair", (*bench).pair},
+	{"sync", (*bench).sync},
+}
+
+func main() {
+	if err := run(); err != nil {
+		say("%v", err)
+		os.Exit(1)
+	}
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+
+func run() (err error) {
+	gemel := flag.String("gemel", "bin/gemel", "the production `binary`")
+	seconds := flag.Int("seconds", 4, "how long each row is measured")
+	sizeText := flag.String("size", "1GiB", "size of each image")
+	dir := flag.String("dir", "/var/tmp", "`directory` on the disk to measure")
+	only := flag.String("only", "raw,mirror,pair,sync", "`parts` to run; pair is the volume alone and replicated")
+	jsonFile := flag.String("json", "", "also write the report to this `file`")
+	flag.Parse()
+	size, err := config.ParseSize(*sizeText)
+	if err != nil || size < 64<<20 {
+		return fmt.Errorf("-size %s: give at least 64MiB, such as 1GiB: %w", *sizeText, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	r, err := newRoom(ctx, *dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.backTo(0)) }()
+	b := &bench{room: r, gemel: *gemel, seconds: *seconds, size: size, report: newReport(*seconds, size)}
+	err = b.runParts(strings.Split(*only, ","))
+	b.report.write(os.Stdout)
+	if *jsonFile != "" {
+		err = errors.Join(err, b.report.save(*jsonFile))
+	}
+	return err
+}
+
+// runParts runs the chosen parts; one that fails does not keep the others from running.
+func (b *bench) runParts(chosen []string) error {
+	wanted := map[string]bool{}
+	for _, name := range chosen {
+		wanted[name] = true
+	}
+	var errs []error
+	for _, part := range parts {
+		if !wanted[part.name] || b.room.ctx.Err() != nil {
+			continue
+		}
+		if err := b.room.inside(func() error { return part.run(b) }); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", part.name, err))
+		}
+		delete(wanted, part.name)
+	}
+	for name := range wanted {
+		if b.room.ctx.Err() == nil {
+			errs = append(errs, fmt.Errorf("-only: there is no part called %q", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// rows measures every row on one subject.
+func (b *bench) rows(s subject, t target) error {
+	for _, w := range rows {
+		f, err := measure(b.room.ctx, t, w, b.seconds)
+		if err != nil {
+			return err
+		}
+		b.report.Rows[w.Name][s] = &f
+		say("%s  %-22s %8.0f IOPS %8.1f MB/s  mean %6.0f us  p99 %7.0f us", s, w.Name, f.IOPS, f.MBps, f.Mean, f.P99)
+	}
+	return nil
+}
+
+func (b *bench) raw() error {
+	images, err := b.room.makeImages(b.size, "raw.img")
+	if err != nil {
+		return err
+	}
+	device, err := loopdev.Attach(images[0])
+	if err != nil {
+		return err
+	}
+	b.room.later(func() error { return loopdev.Detach(device) })
+	return b.rows(raw, target{device: device})
+}
+
+func (b *bench) mirror() error {
+	w, err := newWiring(b.room, "")
+	if err != nil {
+		return err
+	}
+	m, err := newMirror(b.room, w, b.size)
+	if err != nil {
+		return err
+	}
+	b.synced(syncRate{What: "qemu mirror, unthrottled cable", MBps: m.firstSync})
+	return b.rows(mirrored, m.target)
+}
+
+// pair measures the volume replicated, then takes the peer away.
+func (b *bench) pair() error {
+	w, err := newWiring(b.room, "")
+	if err != nil {
+		return err
+	}
+	p, err := newPair(b.room, w, b.gemel, b.size)
+	if err != nil {
+		return err
+	}
+	b.synced(syncRate{What: "gemel, unthrottled cable", MBps: p.firstSync})
+	if err := b.rows(replicated, p.target); err != nil {
+		return err
+	}
+	if err := p.losePeer(); err != nil {
+		return err
+	}
+	return b.rows(alone, p.target)
+}
+
+// sync measures the first sync over a gigabit cable with unthrottled disks.
+func (b *bench) sync() error {
+	const rate = "1gbit"
+	return errors.Join(
+		b.room.inside(func() error { return b.syncOver(rate, "qemu mirror", b.syncMirror) }),
+		b.room.inside(func() error { return b.syncOver(rate, "gemel", b.syncPair) }),
+	)
+}
+
+func (b *bench) syncOver(rate, name string, first func(*wiring) (float64, error)) error {
+	w, err := newWiring(b.room, rate)
+	if err != nil {
+		return err
+	}
+	limit, err := w.tcpLimit(b.room, b.seconds)
+	if err != nil {
+		return err
+	}
+	mbps, err := first(w)
+	if err != nil {
+		return err
+	}
+	b.synced(syncRate{What: name + ", " + rate + " cable", MBps: mbps, TCPLimit: limit})
+	return nil
+}
+
+func (b *bench) synced(s syncRate) {
+	say("first sync: %s: %.0f MB/s", s.What, s.MBps)
+	b.report.Syncs = append(b.report.Syncs, s)
+}
+
+func (b *bench) syncMirror(w *wiring) (float64, error) {
+	m, err := newMirror(b.room, w, b.size)
+	if err != nil {
+		return 0, err
+	}
+	return m.firstSync, nil
+}
+
+func (b *bench) syncPair(w *wiring) (float64, error) {
+	p, err := newPair(b.room, w, b.gemel, b.size)
+	if err != nil {
+		return 0, err
+	}
+	return p.firstSync, nil
+}

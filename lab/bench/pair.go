@@ -1,0 +1,261 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gemel/lab/loopdev"
+	"gemel/node/api"
+)
+
+const (
+	volumeName  = "data"
+	witnessName = "witness"
+)
+
+var nodeNames = [2]string{"server1", "server2"}
+
+// birthWait bounds the time until a new volume has its first Primary.
+const birthWait = time.Minute
+
+// pair is two nodes and a witness, run as plain processes.
+type pair struct {
+	room      *room
+	gemel     string
+	primary   int // number of the node whose device is measured
+	daemons   [2][]*daemon
+	target    target
+	firstSync float64 // MB/s
+}
+
+// newPair makes a new cluster with one volume and waits for its first sync.
+func newPair(r *room, w *wiring, gemel string, size int64) (*pair, error) {
+	p := &pair{room: r, gemel: gemel}
+	images, err := r.makeImages(size, "server1.img", "server2.img")
+	if err != nil {
+		return nil, err
+	}
+	if err := p.furnish(images); err != nil {
+		return nil, err
+	}
+	if err := p.startAll([2]string{w.a, w.b}, w.witness); err != nil {
+		return nil, err
+	}
+	return p, p.firstReign()
+}
+
+// furnish gives every box its keys and its configuration, as an installation would.
+func (p *pair) furnish(images []string) error {
+	keys := filepath.Join(p.room.dir, "keys")
+	p.room.later(func() error { return os.RemoveAll(keys) })
+	err := command(p.room.ctx, p.gemel, "keys", "init", "--dir", keys, "--cluster", "bench",
+		"--node", nodeNames[0], "--node", nodeNames[1], "--witness", witnessName)
+	if err != nil {
+		return err
+	}
+	for i, box := range []string{nodeNames[0], nodeNames[1], witnessName} {
+		home := p.home(box)
+		p.room.later(func() error { return os.RemoveAll(home) })
+		if err := os.MkdirAll(home, 0o700); err != nil {
+			return fmt.Errorf("home of %s: %w", box, err)
+		}
+		image := images[i%len(images)] // the witness has none, but the same file
+		if err := os.WriteFile(p.config(box), []byte(configText(box, p.room.dir, home, image)), 0o600); err != nil {
+			return fmt.Errorf("configuration of %s: %w", box, err)
+		}
+	}
+	return nil
+}
+
+func (p *pair) home(box string) string   { return filepath.Join(p.room.dir, box) }
+func (p *pair) config(box string) string { return filepath.Join(p.home(box), "gemel.yaml") }
+func (p *pair) env(box string) []string  { return []string{"GEMEL_CONFIG=" + p.config(box)} }
+
+// configText is a configuration with nothing on top of the volume: its device is all that is used.
+func configText(box, dir, home, image string) string {
+	return fmt.Sprintf(`cluster: bench
+node: %s
+nodes:
+  - name: server1
+    links: [{name: private, address: %s}, {name: lan, address: %s}]
+  - name: server2
+    links: [{name: private, address: %s}, {name: lan, address: %s}]
+witness: {name: %s, address: %s}
+keys: %s
+state-dir: %s/state
+run-dir: %s/run
+device-dir: %s/dev
+replication: {links: [private]}
+volumes:
+  - name: %s
+    device: %s
+`, box, addressA, lanA, addressB, lanB, witnessName, lanWitness,
+		filepath.Join(dir, "keys", box), home, home, home, volumeName, image)
+}
+
+// startAll starts the daemons and makes the replicas. They are stopped in reverse: the peer before the Primary.
+func (p *pair) startAll(namespaces [2]string, witnessNS string) error {
+	if _, err := p.room.start(witnessNS, witnessName, p.env(witnessName), p.gemel, "witness"); err != nil {
+		return err
+	}
+	for i, box := range nodeNames {
+		for _, role := range []string{"replicator", "agent"} {
+			d, err := p.room.start(namespaces[i], box+"-"+role, p.env(box), p.gemel, role)
+			if err != nil {
+				return err
+			}
+			p.daemons[i] = append(p.daemons[i], d)
+		}
+	}
+	for i, box := range nodeNames {
+		err := p.room.await("the volume's replica on "+box, 15*time.Second, 200*time.Millisecond, p.daemons[i],
+			func() (bool, error) {
+				_, err := p.command(box, "volume", "create", volumeName, "--force")
+				return err == nil, err
+			})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// command runs a command of the product as an operator on that box would.
+func (p *pair) command(box string, args ...string) ([]byte, error) {
+	return output(p.room.ctx, "env", append([]string{p.env(box)[0], p.gemel}, args...)...)
+}
+
+// volume asks a node for its view of the volume.
+func (p *pair) volume(box string) (api.Volume, error) {
+	out, err := p.command(box, "status", "--json")
+	var status api.Status
+	if err == nil {
+		err = json.Unmarshal(out, &status)
+	}
+	if err != nil {
+		return api.Volume{}, fmt.Errorf("status of %s: %w", box, err)
+	}
+	for _, v := range status.Volumes {
+		if v.Name == volumeName {
+			return v, nil
+		}
+	}
+	return api.Volume{}, fmt.Errorf("status of %s: there is no volume %s: %s", box, volumeName, status.ReplicatorProblem)
+}
+
+// firstReign waits until one node is Primary with a device and the other holds
+// everything, and takes the rate of that first sync.
+func (p *pair) firstReign() error {
+	err := p.room.await("a Primary", birthWait, 100*time.Millisecond, p.all(), func() (bool, error) {
+		for i, box := range nodeNames {
+			v, err := p.volume(box)
+			if err != nil {
+				return false, err
+			}
+			if v.Device != "" {
+				p.primary, p.target = i, target{device: v.Device}
+				return true, nil
+			}
+			err = fmt.Errorf("%s is %s, %s, %s: %s %s", box, v.Role, v.Disk, v.Phase, v.Refusal, v.Problem)
+			if i == 1 {
+				return false, err
+			}
+		}
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	p.guardDevice()
+	return p.watchSync()
+}
+
+func (p *pair) all() []*daemon { return append(append([]*daemon{}, p.daemons[0]...), p.daemons[1]...) }
+
+// watchSync follows the first sync by the bytes it copied: it began a little
+// before the first look, so the rate is that of what came after it.
+func (p *pair) watchSync() error {
+	var first, last int64
+	var began, ended time.Time
+	err := p.room.await("the first sync", 10*time.Minute, 50*time.Millisecond, p.all(), func() (bool, error) {
+		v, err := p.volume(nodeNames[p.primary])
+		if err != nil {
+			return false, err
+		}
+		now := time.Now()
+		if v.Counters.Resynced > 0 && began.IsZero() {
+			first, began = v.Counters.Resynced, now
+		}
+		if v.Counters.Resynced > last {
+			last, ended = v.Counters.Resynced, now
+		}
+		return len(v.InSyncBy) == 2, fmt.Errorf("%s, %d bytes copied, out of sync: %d; %s %s",
+			v.Connection, last, v.OutOfSync, v.ConnectionReason, v.Frozen)
+	})
+	if err != nil {
+		return err
+	}
+	if elapsed := ended.Sub(began).Seconds(); elapsed > 0 {
+		p.firstSync = float64(last-first) / 1e6 / elapsed
+	}
+	return nil
+}
+
+// guardDevice gives the loop device back should a killed replicator leave it.
+func (p *pair) guardDevice() {
+	var backing string
+	if at, err := find(p.target.device); err == nil && at != nil {
+		backing = at.Backing
+	}
+	guard := func() error {
+		left, err := find(p.target.device)
+		if err != nil || left == nil || left.Backing != backing {
+			return err
+		}
+		return errors.Join(fmt.Errorf("%s was left attached", left.Path), loopdev.Detach(left.Path))
+	}
+	// Before the daemons in the list, so that it runs after they were stopped.
+	mark := len(p.room.undo) - 2*len(p.daemons[0]) - 1
+	p.room.undo = append(p.room.undo[:mark:mark], append([]func() error{guard}, p.room.undo[mark:]...)...)
+}
+
+// find returns the attached loop device that path, perhaps a link, leads to.
+func find(path string) (*loopdev.Device, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	devices, listErr := loopdev.List()
+	if err := errors.Join(err, listErr); err != nil {
+		return nil, err
+	}
+	for _, d := range devices {
+		if d.Path == real {
+			return &d, nil
+		}
+	}
+	return nil, nil
+}
+
+// losePeer stops the other node and waits until the volume goes on without it.
+func (p *pair) losePeer() error {
+	for _, d := range p.daemons[1-p.primary] {
+		if err := d.stop(); err != nil {
+			return err
+		}
+	}
+	self := nodeNames[p.primary]
+	return p.room.await(self+" to go on alone", birthWait, 100*time.Millisecond, p.daemons[p.primary], func() (bool, error) {
+		v, err := p.volume(self)
+		if err != nil {
+			return false, err
+		}
+		return strings.Join(v.InSyncBy, ",") == self && v.Frozen == "" && v.Device != "",
+			fmt.Errorf("in sync: %v; %s %s", v.InSyncBy, v.Phase, v.Frozen)
+	})
+}
