@@ -1,0 +1,388 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"gemel/node/block"
+	"gemel/node/replicator/handshake"
+	"gemel/node/replicator/link"
+	"gemel/node/replicator/volume/core"
+	"gemel/node/replicator/wire"
+)
+
+// errStandAlone ends a try after which a human is needed.
+var errStandAlone = errors.New("stands alone")
+
+// keepConnected connects, serves the connection, and connects again.
+func (v *Volume) keepConnected() {
+	defer v.running.Done()
+	for v.ctx.Err() == nil {
+		served, err := v.connectOnce()
+		v.mu.Lock()
+		if err != nil && v.ctx.Err() == nil {
+			v.standAlone = errors.Is(err, errStandAlone)
+			if v.reason != err.Error() {
+				v.reason, v.dirtyState = err.Error(), true
+				v.o.Log("volume "+v.o.Name+": not connected", err)
+			}
+		}
+		wait := v.o.ConnectInterval
+		if served || errors.Is(err, core.ErrStaleHello) {
+			wait = min(wait, 50*time.Millisecond)
+		}
+		alone := v.standAlone
+		v.unlock()
+		v.pause(wait, alone)
+	}
+}
+
+// pause waits before the next try; forever when a human is needed.
+func (v *Volume) pause(wait time.Duration, alone bool) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-v.ctx.Done():
+			return
+		case <-timer.C:
+			if !alone {
+				return
+			}
+		case <-v.kick:
+			v.mu.Lock()
+			alone = v.standAlone
+			v.mu.Unlock()
+			if !alone {
+				return
+			}
+		}
+	}
+}
+
+// connectOnce makes one connection and serves it to its end.
+func (v *Volume) connectOnce() (served bool, err error) {
+	var mine handshake.State
+	conn, err := v.o.Connect(v.ctx, func() (wire.Hello, error) {
+		var h wire.Hello
+		h, mine, err = v.hello()
+		return h, err
+	})
+	if err != nil {
+		return false, err
+	}
+	defer conn.Wait()
+	if err := v.agree(conn, &mine); err != nil {
+		conn.Close(err)
+		return false, err
+	}
+	session, err := v.up(conn, mine)
+	if err != nil {
+		conn.Close(err)
+		return false, err
+	}
+	return true, v.serve(conn, session)
+}
+
+// hello says what this replica is, once nothing of an earlier connection is
+// under way.
+func (v *Volume) hello() (wire.Hello, handshake.State, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.waitUntil(quietLimit, func() bool { return v.core.Quiet() || v.core.Problem() != nil }) {
+		return wire.Hello{}, handshake.State{}, errors.New("the last connection's writes have not ended")
+	}
+	if err := v.core.Problem(); err != nil {
+		return wire.Hello{}, handshake.State{}, fmt.Errorf("this replica is out of service: %w", err)
+	}
+	s := v.core.Hello()
+	h := helloOf(s)
+	h.Cluster, h.Volume, h.Replica = v.o.Cluster, v.o.Name, v.o.Store.Super().ID
+	h.Accepted = v.register.Record.Accepted
+	return h, s, nil
+}
+
+// agree raises the promise to the peer's reign, decides who is source, and sees
+// that the peer came to the mirrored decision.
+func (v *Volume) agree(conn *link.Conn, mine *handshake.State) error {
+	hello := conn.Peer()
+	peer := stateOf(&hello)
+	if err := v.raise(mine, peer); err != nil {
+		return err
+	}
+	d := handshake.Decide(*mine, peer)
+	size, _ := handshake.AgreeSize(*mine, peer)
+	body := wire.AppendVerdict(nil, &wire.Verdict{Decision: uint16(d.Kind), Size: size, Reason: d.String()})
+	if err := conn.Send(wire.Header{Type: wire.TypeVerdict}, body); err != nil {
+		return err
+	}
+	m, err := conn.Receive()
+	if err != nil && d.Kind != handshake.Refuse {
+		return err
+	}
+	defer m.Release()
+	switch theirs, perr := wire.ParseVerdict(m.Payload); {
+	case d.Kind == handshake.Refuse && d.Retry:
+		return errors.New(d.String())
+	case d.Kind == handshake.Refuse:
+		return fmt.Errorf("%w: %s", errStandAlone, d)
+	case m.Type != wire.TypeVerdict || perr != nil:
+		return fmt.Errorf("handshake: a verdict was expected, %v came: %w", m.Type, perr)
+	case handshake.Kind(theirs.Decision) != d.Kind.Mirror():
+		return fmt.Errorf("handshake: this node decided %v, the peer %s; %w", d.Kind, theirs.Reason, core.ErrStaleHello)
+	}
+	return nil
+}
+
+// raise promises the epoch of a Primary that this replica meets.
+func (v *Volume) raise(mine *handshake.State, peer handshake.State) error {
+	if !peer.Primary {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.unlock()
+	if !v.core.View(0).Primary && v.register.Raise(peer.Reign) {
+		if err := v.stableRecord(true); err != nil {
+			return err
+		}
+		mine.Promised = v.register.Record.Promised
+	}
+	return nil
+}
+
+// up tells the core about the connection.
+func (v *Volume) up(conn *link.Conn, mine handshake.State) (uint64, error) {
+	hello := conn.Peer()
+	v.mu.Lock()
+	defer v.unlock()
+	if v.closed {
+		return 0, errClosed
+	}
+	v.session++
+	v.conn, v.path = conn, conn.Path()
+	err := v.core.ConnUp(Now(), v.session, mine, stateOf(&hello))
+	if err != nil {
+		v.conn, v.path = nil, ""
+		return 0, err
+	}
+	v.reason, v.standAlone = "", false
+	v.run(0)
+	v.running.Add(1)
+	go v.write(conn, v.session)
+	return v.session, nil
+}
+
+// serve receives until the connection ends.
+func (v *Volume) serve(conn *link.Conn, session uint64) error {
+	var err error
+	for err == nil {
+		var m link.Message
+		if m, err = conn.Receive(); err == nil {
+			err = v.receive(session, &m)
+		}
+	}
+	conn.Close(err)
+	v.mu.Lock()
+	v.core.ConnDown(Now(), session)
+	if v.conn == conn {
+		v.conn, v.path = nil, ""
+	}
+	v.forget()
+	v.run(0)
+	v.outReady.Broadcast()
+	v.unlock()
+	return conn.Err()
+}
+
+// receive feeds one message to the core.
+func (v *Volume) receive(session uint64, m *link.Message) error {
+	msg, err := fromWire(m)
+	if err != nil {
+		m.Release()
+		return err
+	}
+	v.mu.Lock()
+	for v.received > receiveLimit && !v.closed && v.session == session {
+		v.room.Wait()
+	}
+	id := v.core.Receive(Now(), session, msg)
+	if id != 0 {
+		v.received += msg.Range.Len
+		v.payloads[id] = &payload{buf: m.Payload, refs: 1, pooled: true, received: true}
+		m.Payload = nil
+	}
+	v.run(0)
+	v.unlock()
+	m.Release()
+	return nil
+}
+
+// drop closes the connection; v.mu is held.
+func (v *Volume) drop(why error) {
+	if v.conn == nil {
+		return
+	}
+	v.conn.Close(why)
+	v.conn, v.path = nil, ""
+	v.forget()
+	v.outReady.Broadcast()
+}
+
+// outgoing is a message that waits for the writer.
+type outgoing struct {
+	header  wire.Header
+	payload core.ID
+	body    []byte
+}
+
+// queue hands a message to the writer; v.mu is held.
+func (v *Volume) queue(m core.Msg) {
+	if v.conn == nil {
+		return
+	}
+	if m.Kind == core.Failed {
+		v.drop(errors.New("the backing device failed here"))
+		return
+	}
+	o := outgoing{header: toWire(&m), payload: m.Payload}
+	o.header.Epoch = v.core.View(0).Reign
+	switch {
+	case m.Payload != 0:
+		v.payloads[m.Payload].refs++
+		o.body = v.payloads[m.Payload].buf
+	case m.Kind == core.Bits:
+		o.body = wire.AppendWords(nil, m.Words)
+	case m.Kind == core.Begin:
+		o.body = beginBody(&m)
+	}
+	v.out = append(v.out, o)
+	v.outReady.Signal()
+}
+
+// forget drops what was not sent yet.
+func (v *Volume) forget() {
+	for _, o := range v.out {
+		if o.payload != 0 {
+			v.unref(o.payload)
+		}
+	}
+	v.out = v.out[:0]
+}
+
+// write sends what is queued until the session ends. link batches.
+func (v *Volume) write(conn *link.Conn, session uint64) {
+	defer v.running.Done()
+	var batch []outgoing
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for {
+		for len(v.out) == 0 && v.conn == conn {
+			v.outReady.Wait()
+		}
+		if v.conn != conn || v.session != session {
+			return
+		}
+		batch, v.out = v.out, batch[:0]
+		v.mu.Unlock()
+		for i := range batch {
+			if conn.Send(batch[i].header, batch[i].body) != nil {
+				break // Receive fails as well and tells
+			}
+		}
+		v.mu.Lock()
+		for i := range batch {
+			if batch[i].payload != 0 {
+				v.unref(batch[i].payload)
+			}
+		}
+		clear(batch)
+	}
+}
+
+// toWire and fromWire are the two sides of one table. Begin travels as State:
+// the generation to carry in Bitmap, the source's in Current, all bytes in ID.
+func toWire(m *core.Msg) wire.Header {
+	h := wire.Header{ID: m.ID, Offset: m.Range.Off, Span: uint32(m.Range.Len)}
+	switch m.Kind {
+	case core.Data:
+		h.Type = wire.TypeWrite
+	case core.ResyncData:
+		h.Type = wire.TypeResyncWrite
+	case core.Ack:
+		h.Type = wire.TypeWriteAck
+	case core.Barrier:
+		h.Type = wire.TypeBarrier
+	case core.BarrierAck:
+		h.Type = wire.TypeBarrierAck
+	case core.Bits:
+		h.Type, h.ID, h.Offset = wire.TypeBitmap, 0, int64(m.ID)*64*block.Size
+		h.Span = uint32(len(m.Words)) * 64 * block.Size
+	case core.BitsEnd:
+		h.Type, h.Flags = wire.TypeBitmap, wire.FlagLast
+	case core.Begin:
+		h.Type = wire.TypeState
+	case core.BeginAck:
+		h.Type, h.Flags = wire.TypeState, wire.FlagReply
+	case core.End:
+		h.Type, h.ID = wire.TypeResyncDone, uint64(m.Gen)
+	case core.EndAck:
+		h.Type, h.Flags = wire.TypeResyncDone, wire.FlagReply
+	}
+	return h
+}
+
+func fromWire(m *link.Message) (core.Msg, error) {
+	reply := m.Flags&wire.FlagReply != 0
+	out := core.Msg{ID: m.ID, Range: block.Range{Off: m.Offset, Len: int64(m.Span)}}
+	switch m.Type {
+	case wire.TypeWrite:
+		out.Kind = core.Data
+	case wire.TypeResyncWrite:
+		out.Kind = core.ResyncData
+	case wire.TypeWriteAck, wire.TypeResyncAck:
+		out.Kind = core.Ack
+	case wire.TypeBarrier:
+		out.Kind = core.Barrier
+	case wire.TypeBarrierAck:
+		out.Kind = core.BarrierAck
+	case wire.TypeBitmap:
+		return bitsFrom(m)
+	case wire.TypeState:
+		if out.Kind = core.BeginAck; !reply {
+			return beginFrom(m)
+		}
+	case wire.TypeResyncDone:
+		out.Kind, out.Gen = core.End, block.Generation(m.ID)
+		if reply {
+			out.Kind = core.EndAck
+		}
+	default:
+		return out, fmt.Errorf("message %v is not expected here", m.Type)
+	}
+	return out, nil
+}
+
+func bitsFrom(m *link.Message) (core.Msg, error) {
+	out := core.Msg{Kind: core.Bits, ID: uint64(m.Offset / (64 * block.Size))}
+	if m.Flags&wire.FlagLast != 0 {
+		out.Kind = core.BitsEnd
+		return out, nil
+	}
+	out.Words = make([]uint64, len(m.Payload)/8)
+	return out, wire.OrWords(out.Words, m.Payload)
+}
+
+func beginBody(m *core.Msg) []byte {
+	s := wire.State{Disk: wire.DiskUpToDate, Generation: block.Generations{Current: m.From, Bitmap: m.Gen}}
+	if m.Full {
+		s.Flags = wire.HelloWhole
+	}
+	return wire.AppendState(nil, &s)
+}
+
+func beginFrom(m *link.Message) (core.Msg, error) {
+	s, err := wire.ParseState(m.Payload)
+	return core.Msg{Kind: core.Begin, ID: m.ID, Gen: s.Generation.Bitmap, From: s.Generation.Current,
+		Full: s.Flags.Has(wire.HelloWhole)}, err
+}

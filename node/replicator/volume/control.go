@@ -1,0 +1,280 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/replicator/control"
+	"gemel/node/replicator/volume/core"
+)
+
+// Sentinel errors of the control methods; core.ErrNotElected,
+// core.ErrInconsistent and core.ErrNotPrimary are others.
+var (
+	errClosed      = errors.New("the volume is closed")
+	ErrDeviceInUse = errors.New("device in use")
+)
+
+// quietLimit bounds how long a change of role waits for the last role's I/O.
+const quietLimit = 10 * time.Second
+
+// RefusedNotReady is the refusal of a set that the peer may not join yet.
+const RefusedNotReady = "peer-not-ready"
+
+// Prepare, Accept, Renew and Release are this node's vote. A reply is given
+// only when the register is on stable storage; an error means no vote.
+func (v *Volume) Prepare(req arbiter.PrepareRequest) (reply arbiter.PrepareReply, err error) {
+	v.mu.Lock()
+	defer v.unlock()
+	reply, changed := v.register.Prepare(Now(), req.Epoch)
+	return reply, v.stableRecord(changed)
+}
+
+// Accept refuses a set with the peer in it while the peer lacks anything that
+// was acknowledged: from the moment it says yes, every write waits for the peer.
+func (v *Volume) Accept(req arbiter.AcceptRequest) (reply arbiter.AcceptReply, err error) {
+	v.mu.Lock()
+	defer v.unlock()
+	if !v.core.MayAccept(req.Accepted) {
+		return arbiter.AcceptReply{Record: v.register.Record, Refusal: RefusedNotReady}, nil
+	}
+	reply, changed := v.register.Accept(Now(), req.Accepted)
+	return reply, v.stableRecord(changed)
+}
+
+// Renew grants the lease; the grant itself needs no storage, the register it
+// rests on does.
+func (v *Volume) Renew(req arbiter.RenewRequest) (reply arbiter.RenewReply, err error) {
+	v.mu.Lock()
+	defer v.unlock()
+	reply = v.register.Renew(Now(), req.Epoch, req.Term)
+	return reply, v.stableRecord(false)
+}
+
+// Release gives a lease back.
+func (v *Volume) Release(req arbiter.ReleaseRequest) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.register.Release(req.Epoch)
+}
+
+// Promote makes the replica Primary and shows the device. It is repeatable.
+// Forced changes nothing here: the register must have accepted the reign.
+func (v *Volume) Promote(req control.PromoteRequest) (control.PromoteReply, error) {
+	v.mu.Lock()
+	defer v.unlock()
+	if !v.core.View(0).Primary {
+		v.settle()
+	}
+	version, err := v.core.Promote(Now(), req.Chosen, req.Birth)
+	v.run(0)
+	if err != nil {
+		return control.PromoteReply{}, fmt.Errorf("volume %s: %w", v.o.Name, err)
+	}
+	if !v.waitUntil(quietLimit, func() bool { return v.core.Durable(version) || v.core.Problem() != nil }) {
+		return control.PromoteReply{}, fmt.Errorf("volume %s: promote: the crash mark is not on stable storage after %v", v.o.Name, quietLimit)
+	}
+	if err := v.core.Problem(); err != nil {
+		return control.PromoteReply{}, fmt.Errorf("volume %s: promote: %w", v.o.Name, err)
+	}
+	v.hurry()
+	return v.export()
+}
+
+// settle ends the connection and waits for what it left under way.
+func (v *Volume) settle() {
+	if v.conn != nil {
+		v.drop(errors.New("this replica becomes Primary; the handshake is repeated"))
+		v.core.ConnDown(Now(), v.session)
+		v.run(0)
+	}
+	v.waitUntil(quietLimit, v.core.Quiet)
+}
+
+// export attaches the device; v.mu is held and given back meanwhile, since the
+// kernel reads from a device that appears.
+func (v *Volume) export() (control.PromoteReply, error) {
+	if v.o.Exporter == nil || v.detach != nil {
+		return control.PromoteReply{Device: v.device}, nil
+	}
+	v.mu.Unlock()
+	path, detach, err := v.o.Exporter.Attach(v)
+	v.mu.Lock()
+	if err != nil {
+		return control.PromoteReply{}, fmt.Errorf("volume %s: show the device: %w", v.o.Name, err)
+	}
+	v.device, v.detach, v.dirtyState = path, detach, true
+	return control.PromoteReply{Device: path}, nil
+}
+
+// Chosen tells that 2 of 3 voters recorded a set.
+func (v *Volume) Chosen(req control.ChosenRequest) (err error) {
+	v.event(func(now time.Duration) { err = v.core.Chosen(now, req.Chosen) })
+	return v.named(err)
+}
+
+// Lease moves the end of the lease.
+func (v *Volume) Lease(req control.LeaseRequest) (err error) {
+	v.event(func(now time.Duration) { err = v.core.Lease(now, req.Epoch, time.Duration(req.Until)) })
+	return v.named(err)
+}
+
+func (v *Volume) named(err error) error {
+	if err != nil {
+		return fmt.Errorf("volume %s: %w", v.o.Name, err)
+	}
+	return nil
+}
+
+// Demote makes the replica Secondary; see control.DemoteRequest. It is
+// repeatable. A clean one fails with ErrDeviceInUse and changes nothing while
+// the device is in use, and with ctx's error while writes are held.
+func (v *Volume) Demote(ctx context.Context, req control.DemoteRequest) error {
+	v.mu.Lock()
+	primary := v.core.View(0).Primary
+	v.mu.Unlock()
+	if primary && req.Clean {
+		if err := v.hide(false); err != nil {
+			return fmt.Errorf("volume %s: demote: %w: %w; unmount it and stop what uses it", v.o.Name, ErrDeviceInUse, err)
+		}
+		if err := v.flushWithin(ctx); err != nil {
+			return fmt.Errorf("volume %s: demote: flush: %w", v.o.Name, err)
+		}
+	}
+	v.mu.Lock()
+	v.core.Demote(Now())
+	v.run(0)
+	v.hurry()
+	v.unlock()
+	hidden := v.hide(true)
+	v.mu.Lock()
+	defer v.unlock()
+	if !v.waitUntil(quietLimit, func() bool { return v.core.Quiet() || v.core.Problem() != nil }) {
+		return fmt.Errorf("volume %s: demote: the last writes did not end within %v", v.o.Name, quietLimit)
+	}
+	return v.named(errors.Join(hidden, v.core.Problem()))
+}
+
+func (v *Volume) flushWithin(ctx context.Context) error {
+	done := make(chan error, 1)
+	v.running.Add(1)
+	go func() {
+		defer v.running.Done()
+		done <- v.Flush()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// hide detaches the device. Forced it is cut off in any case; an error then says
+// that it stays visible to its last user.
+func (v *Volume) hide(force bool) error {
+	v.mu.Lock()
+	detach := v.detach
+	v.mu.Unlock()
+	if detach == nil {
+		return nil
+	}
+	err := detach(force)
+	if err != nil && !force {
+		return err
+	}
+	v.mu.Lock()
+	v.device, v.detach, v.dirtyState = "", nil, true // cut off, even if it lingers
+	v.unlock()
+	return err
+}
+
+// Reconnect ends StandAlone.
+func (v *Volume) Reconnect() {
+	v.mu.Lock()
+	defer v.unlock()
+	v.standAlone, v.reason, v.dirtyState = false, "", true
+	v.hurry()
+}
+
+// hurry tries to connect now instead of after the interval.
+func (v *Volume) hurry() {
+	select {
+	case v.kick <- struct{}{}:
+	default:
+	}
+}
+
+// State is all there is to know of the volume.
+func (v *Volume) State() control.VolumeState {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := Now()
+	w := v.core.View(now)
+	s := control.VolumeState{
+		Name: v.o.Name, Role: control.Secondary, Disk: v.diskState(w), PeerDisk: peerDisk(w),
+		Connection: control.Connecting, ConnectionReason: v.reason, Backing: v.o.Backing,
+		BackingSize: v.o.Disk.Size(), Size: w.Size, Device: v.device,
+		Epoch: w.Reign, Record: v.register.Record, Chosen: w.Chosen,
+		WantShrink: w.WantShrink, ReadyToGrow: w.ReadyToGrow, Frozen: w.Frozen, LeaseLeft: w.Lease - now,
+		CrashedPrimary: w.Crashed, Created: w.Created, OutOfSync: w.OutOfSync, Seq: w.Seq,
+		Counters: control.Counters{Read: v.counters.read, Written: v.counters.written, Sent: w.Counters.Sent,
+			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Flushes: v.counters.flushes},
+	}
+	if w.Primary {
+		s.Role = control.Primary
+	}
+	switch {
+	case w.Connected:
+		s.Connection, s.PeerPath, s.ConnectionReason = control.Connected, v.path, ""
+	case v.standAlone:
+		s.Connection = control.StandAlone
+	}
+	if w.Problem != nil {
+		s.Problem = w.Problem.Error() + "; replace the device, then run `gemel volume create`"
+	}
+	if w.Resync.Running {
+		s.Resync = progress(w.Resync)
+	}
+	return s
+}
+
+func progress(r core.Resync) *control.Resync {
+	direction := "target"
+	if r.Source {
+		direction = "source"
+	}
+	return &control.Resync{Direction: direction, Full: r.Full, Total: r.Total, Done: r.Done, Rate: r.Rate, ETA: r.ETA}
+}
+
+func (v *Volume) diskState(w core.View) string {
+	known := v.register.Record.Accepted.Set
+	switch {
+	case w.Problem != nil:
+		return control.Diskless
+	case w.Inconsistent:
+		return control.Inconsistent
+	case w.Primary, w.InSync:
+		return control.UpToDate
+	case known != 0 && !known.Has(v.o.Node):
+		return control.Outdated
+	}
+	return control.Consistent
+}
+
+func peerDisk(w core.View) string {
+	switch {
+	case !w.Connected:
+		return control.Unknown
+	case w.InSync || w.PeerState.Primary:
+		return control.UpToDate
+	case w.PeerState.Inconsistent || w.Resync.Running:
+		return control.Inconsistent
+	case w.Primary:
+		return control.Outdated
+	}
+	return control.Consistent
+}

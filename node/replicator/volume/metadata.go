@@ -1,0 +1,125 @@
+package volume
+
+import (
+	"time"
+
+	"gemel/node/replicator/meta"
+	"gemel/node/replicator/volume/core"
+)
+
+// metaOf is the core's part of a superblock.
+func metaOf(s *meta.Superblock) core.Meta {
+	return core.Meta{
+		Gen: s.Generation, Size: s.AgreedSize,
+		Created: s.Flags.Has(meta.Created), Inconsistent: s.Flags.Has(meta.Inconsistent),
+		Crashed: s.Flags.Has(meta.CrashedPrimary), Active: s.Flags.Has(meta.PrimaryActive),
+		BitmapValid: s.Flags.Has(meta.BitmapValid), ResyncFrom: s.ResyncTarget,
+	}
+}
+
+func putMeta(s *meta.Superblock, m core.Meta) {
+	s.Generation, s.AgreedSize, s.ResyncTarget = m.Gen, m.Size, m.ResyncFrom
+	for _, f := range []struct {
+		flag meta.Flags
+		set  bool
+	}{
+		{meta.Created, m.Created}, {meta.Inconsistent, m.Inconsistent}, {meta.CrashedPrimary, m.Crashed},
+		{meta.PrimaryActive, m.Active}, {meta.BitmapValid, m.BitmapValid},
+	} {
+		s.Flags = s.Flags.Without(f.flag)
+		if f.set {
+			s.Flags = s.Flags.With(f.flag)
+		}
+	}
+}
+
+// keepMeta is the only writer of metadata. What is asked for while it writes
+// goes with the next write.
+func (v *Volume) keepMeta() {
+	defer v.running.Done()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	written := uint64(0)
+	for {
+		for !v.closed && !v.saveWanted && v.metaWanted == written && v.recordWanted == v.recordStable {
+			v.metaReady.Wait()
+		}
+		switch {
+		case v.saveWanted:
+			v.saveBitmap()
+		case v.metaWanted != written || v.recordWanted != v.recordStable:
+			written = v.writeMeta()
+		default:
+			return
+		}
+		v.changes.Broadcast()
+	}
+}
+
+// saveBitmap stores the bitmap; the store syncs the device, data included.
+func (v *Volume) saveBitmap() {
+	v.saveWanted = false
+	words := v.core.Bitmap()
+	words = append(words, make([]uint64, max(v.o.Store.Words()-len(words), 0))...)[:v.o.Store.Words()]
+	v.mu.Unlock()
+	err := v.o.Disk.Sync()
+	if err == nil {
+		err = v.o.Store.SaveBitmap(words)
+	}
+	v.mu.Lock()
+	v.core.BitmapSaved(err)
+	v.run(0)
+}
+
+func (v *Volume) writeMeta() (version uint64) {
+	m, version := v.core.Meta()
+	record, number := v.register.Record, v.recordWanted
+	v.mu.Unlock()
+	err := v.o.Store.Update(func(s *meta.Superblock) {
+		putMeta(s, m)
+		s.Register = record
+	})
+	v.mu.Lock()
+	v.recordStable = number
+	if err != nil {
+		v.metaFailed = err
+	}
+	v.core.Persisted(Now(), version, err)
+	v.run(0)
+	return version
+}
+
+// stableRecord waits until the register as it is now is on stable storage; v.mu
+// is held.
+func (v *Volume) stableRecord(changed bool) error {
+	if changed {
+		v.recordWanted++
+		v.metaReady.Signal()
+		v.core.Accepted(Now(), v.register.Record)
+		v.run(0)
+	}
+	for want := v.recordWanted; v.recordStable < want && v.metaFailed == nil; {
+		if v.closed {
+			return errClosed
+		}
+		v.changes.Wait()
+	}
+	return v.metaFailed
+}
+
+// waitUntil waits for cond, with v.mu held around it, at most for limit.
+func (v *Volume) waitUntil(limit time.Duration, cond func() bool) bool {
+	end := time.AfterFunc(limit, func() {
+		v.mu.Lock()
+		v.changes.Broadcast()
+		v.mu.Unlock()
+	})
+	defer end.Stop()
+	for deadline := time.Now().Add(limit); !cond(); {
+		if v.closed || !time.Now().Before(deadline) {
+			return false
+		}
+		v.changes.Wait()
+	}
+	return true
+}

@@ -1,0 +1,376 @@
+// Package volume moves the data of one replicated volume: it feeds the core
+// with what happens and carries its actions out on disk, metadata and link. It
+// decides nothing itself; what is complete, who is source and when to freeze is
+// package core's business. It knows neither configuration nor control socket.
+//
+// One mutex guards the core. An application's write runs in its caller's
+// goroutine: the caller writes the local disk while the connection's writer
+// sends. The peer's writes and a resync's reads run in goroutines of their own,
+// a bounded number of them at the disk at once.
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gemel/node/arbiter"
+	"gemel/node/block"
+	"gemel/node/replicator/buffer"
+	"gemel/node/replicator/disk"
+	"gemel/node/replicator/link"
+	"gemel/node/replicator/meta"
+	"gemel/node/replicator/resync"
+	"gemel/node/replicator/volume/core"
+)
+
+// Exporter shows a block.Device to the kernel. detach removes the kernel's
+// device; it fails while somebody uses it, unless force is set.
+type Exporter interface {
+	Attach(dev block.Device) (path string, detach func(force bool) error, err error)
+}
+
+// Connect opens one connection to the peer, by dialing or by waiting for the
+// peer to dial. hello makes this side's introduction just before it is sent.
+type Connect func(ctx context.Context, hello Hello) (*link.Conn, error)
+
+// Options of New. Everything but Exporter, Changed and Log is required.
+type Options struct {
+	Cluster string
+	Name    string
+	Node    arbiter.NodeID
+	Backing string // path, for the state
+	Disk    disk.Device
+	Store   *meta.Store
+	Connect Connect
+	// Exporter is nil when the volume is used through the Volume itself.
+	Exporter Exporter
+	// PeerTimeout is the link's; a request may take six times as long.
+	PeerTimeout     time.Duration
+	ConnectInterval time.Duration // between tries
+	Lease           time.Duration // longest lease this voter may have granted before its restart
+	Resync          resync.Limits
+	// Changed is called, without locks held, after every change of State that a
+	// watcher should see; it must not block.
+	Changed func()
+	// Log is told in one sentence what happened; it must not block.
+	Log  func(text string, err error)
+	Seed uint64 // of generations; random, unlike at any other start
+}
+
+// Limits of what is under way.
+const (
+	diskOps      = 32       // reads and writes of peer and resync at the disk at once
+	receiveLimit = 64 << 20 // bytes received and not yet written
+	tick         = 100 * time.Millisecond
+	writeWaits   = 6 // of PeerTimeout until a silent request drops the peer
+)
+
+// Volume is a running volume. Close it to end its goroutines; the application
+// must be gone by then.
+type Volume struct {
+	o Options
+
+	mu       sync.Mutex
+	changes  *sync.Cond // metadata stable, role or connection changed
+	core     *core.Core
+	register arbiter.Register
+	payloads map[core.ID]*payload
+	out      []outgoing // to the peer, in order
+	outReady *sync.Cond
+	conn     *link.Conn
+	session  uint64
+	received int64 // bytes received and not yet written
+	room     *sync.Cond
+
+	metaWanted                 uint64
+	recordWanted, recordStable uint64
+	saveWanted                 bool
+	metaReady                  *sync.Cond
+	metaFailed                 error
+
+	standAlone bool
+	reason     string // why not connected
+	path       string
+	device     string
+	detach     func(bool) error
+	counters   counters
+	dirtyState bool // Changed is due
+
+	slots   chan struct{} // at the disk
+	kick    chan struct{} // connect again now
+	ctx     context.Context
+	cancel  context.CancelFunc
+	closed  bool
+	running sync.WaitGroup
+}
+
+type counters struct{ read, written, flushes int64 }
+
+var _ block.Device = (*Volume)(nil)
+
+// New starts the volume as Secondary and begins to connect to its peer.
+func New(o Options) (*Volume, error) {
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, new(unix.Timespec)); err != nil {
+		return nil, fmt.Errorf("volume %s: this kernel has no CLOCK_BOOTTIME: %w", o.Name, err)
+	}
+	words, damaged, err := o.Store.LoadBitmap()
+	if err != nil {
+		return nil, fmt.Errorf("volume %s: %w", o.Name, err)
+	}
+	if o.Log == nil {
+		o.Log = func(string, error) {}
+	}
+	if damaged > 0 && o.Store.Super().Flags.Has(meta.BitmapValid) {
+		o.Log(fmt.Sprintf("volume %s: %d pages of the bitmap were damaged; their blocks are resynced", o.Name, damaged), nil)
+	}
+	v := &Volume{o: o, payloads: map[core.ID]*payload{}, slots: make(chan struct{}, diskOps), kick: make(chan struct{}, 1)}
+	v.changes, v.outReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
+	v.room, v.metaReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
+	v.ctx, v.cancel = context.WithCancel(context.Background())
+	super := o.Store.Super()
+	v.register = arbiter.Boot(super.Register, Now(), o.Lease)
+	v.core = core.New(core.Config{Self: o.Node, Usable: o.Store.DataSize(), WriteTimeout: writeWaits * o.PeerTimeout,
+		BarrierAfter: time.Second, Resync: o.Resync, Seed: o.Seed}, metaOf(&super), words, super.Register)
+	v.mu.Lock()
+	v.run(0)
+	v.mu.Unlock()
+	v.running.Add(3)
+	go v.keepMeta()
+	go v.keepConnected()
+	go v.keepTime()
+	return v, nil
+}
+
+// Now is CLOCK_BOOTTIME, the clock of every time in this package.
+func Now() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // New found that it works
+	return time.Duration(ts.Nano())
+}
+
+// Close ends the connection and stops. A Primary is not demoted: the next
+// start takes it for crashed, so demote first.
+func (v *Volume) Close() error {
+	v.mu.Lock()
+	v.closed = true
+	conn := v.conn
+	v.cancel()
+	v.changes.Broadcast()
+	v.outReady.Broadcast()
+	v.room.Broadcast()
+	v.metaReady.Broadcast()
+	v.mu.Unlock()
+	if conn != nil {
+		conn.Close(errors.New("the replicator stops"))
+	}
+	v.running.Wait()
+	return nil
+}
+
+func (v *Volume) keepTime() {
+	defer v.running.Done()
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-v.ctx.Done():
+			return
+		case <-t.C:
+		}
+		v.event(func(now time.Duration) { v.core.Tick(now) })
+	}
+}
+
+// event feeds the core and carries its actions out.
+func (v *Volume) event(f func(now time.Duration)) {
+	v.mu.Lock()
+	f(Now())
+	v.run(0)
+	v.unlock()
+}
+
+// unlock gives the mutex back and tells watchers.
+func (v *Volume) unlock() {
+	tell := v.dirtyState
+	v.dirtyState = false
+	v.mu.Unlock()
+	if tell && v.o.Changed != nil {
+		v.o.Changed()
+	}
+}
+
+// SizeBytes returns the size of the volume in bytes.
+func (v *Volume) SizeBytes() int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.core.View(0).Size
+}
+
+// ReadAt reads from the local disk; the answer is held while the lease is out.
+func (v *Volume) ReadAt(p []byte, off int64) error {
+	v.mu.Lock()
+	ok := v.core.View(0).Primary && off >= 0 && off+int64(len(p)) <= v.core.View(0).Size
+	v.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("volume %s: read %d+%d: %w, or the range is outside", v.o.Name, off, len(p), core.ErrNotPrimary)
+	}
+	if err := v.o.Disk.ReadAt(p, off); err != nil {
+		return fmt.Errorf("volume %s: %w", v.o.Name, err)
+	}
+	v.mu.Lock()
+	v.counters.read += int64(len(p))
+	now := Now()
+	if v.core.MayRead(now) {
+		v.mu.Unlock()
+		return nil
+	}
+	id, err := v.core.Read(now)
+	return v.await("read", id, nil, err)
+}
+
+// WriteAt returns when the write is complete under protocol C.
+func (v *Volume) WriteAt(p []byte, off int64, fua bool) error {
+	r := block.Range{Off: off, Len: int64(len(p))}
+	if r.Empty() {
+		return nil
+	}
+	v.mu.Lock()
+	id, err := v.core.Write(Now(), r)
+	if err := v.await("write", id, p, err); err != nil || !fua {
+		return err
+	}
+	return v.Flush()
+}
+
+// Flush returns when every write completed before is stable on every node of
+// the in-sync set.
+func (v *Volume) Flush() error {
+	v.mu.Lock()
+	id, err := v.core.Flush(Now())
+	return v.await("flush", id, nil, err)
+}
+
+// await gives a request its payload, does its local write in this goroutine if
+// it may start at once, and waits for its end. v.mu is held, and given back.
+func (v *Volume) await(what string, id core.ID, p []byte, err error) error {
+	if err != nil {
+		v.run(0)
+		v.unlock()
+		return fmt.Errorf("volume %s: %s: %w", v.o.Name, what, err)
+	}
+	pay := appPayload(p)
+	v.payloads[id] = pay
+	mine := v.run(id)
+	v.unlock()
+	if mine != nil {
+		v.writeLocal(mine.ID, mine.Range, p)
+	}
+	err = <-pay.done
+	recycle(pay)
+	if err != nil {
+		return fmt.Errorf("volume %s: %s: %w", v.o.Name, what, err)
+	}
+	return nil
+}
+
+// writeLocal writes the local disk and tells the core.
+func (v *Volume) writeLocal(id core.ID, r block.Range, p []byte) {
+	err := v.o.Disk.WriteAt(p, r.Off)
+	v.mu.Lock()
+	v.counters.written += r.Len
+	if pay := v.payloads[id]; pay != nil && pay.received {
+		v.received -= r.Len
+		v.room.Broadcast()
+	}
+	v.core.LocalDone(Now(), id, err)
+	v.run(0)
+	v.unref(id)
+	v.unlock()
+}
+
+func (v *Volume) readLocal(id core.ID, r block.Range, p []byte) {
+	err := v.o.Disk.ReadAt(p, r.Off)
+	v.mu.Lock()
+	v.core.LocalDone(Now(), id, err)
+	v.run(0)
+	v.unref(id)
+	v.unlock()
+}
+
+// atDisk runs f in a goroutine, diskOps of them at once.
+func (v *Volume) atDisk(f func()) {
+	v.running.Add(1)
+	go func() {
+		defer v.running.Done()
+		v.slots <- struct{}{}
+		defer func() { <-v.slots }()
+		f()
+	}()
+}
+
+// run carries the core's actions out; v.mu is held. The local write of inline
+// is left to the caller and returned.
+func (v *Volume) run(inline core.ID) (mine *core.Action) {
+	for {
+		actions := v.core.Take()
+		if len(actions) == 0 {
+			return mine
+		}
+		for i := range actions {
+			a := actions[i]
+			if a.Kind == core.Write && a.ID == inline {
+				v.payloads[a.ID].refs++
+				mine = &a
+				continue
+			}
+			v.carryOut(&a)
+		}
+	}
+}
+
+func (v *Volume) carryOut(a *core.Action) {
+	switch a.Kind {
+	case core.Write:
+		id, r, pay := a.ID, a.Range, v.payloads[a.ID]
+		pay.refs++
+		v.atDisk(func() { v.writeLocal(id, r, pay.buf) })
+	case core.Read:
+		id, r := a.ID, a.Range
+		pay := &payload{buf: buffer.Get(int(r.Len)), pooled: true, refs: 2}
+		v.payloads[id] = pay
+		v.atDisk(func() { v.readLocal(id, r, pay.buf) })
+	case core.Sync:
+		v.counters.flushes++
+		v.running.Add(1)
+		go v.syncLocal()
+	case core.Send:
+		v.queue(a.Msg)
+	case core.Complete:
+		v.payloads[a.ID].err = a.Err
+		v.unref(a.ID)
+	case core.Release:
+		v.unref(a.ID)
+	case core.Persist:
+		v.metaWanted = a.Version
+		v.metaReady.Signal()
+	case core.SaveBitmap:
+		v.saveWanted = true
+		v.metaReady.Signal()
+	case core.Drop:
+		v.drop(a.Err)
+	case core.Changed:
+		v.dirtyState = true
+		v.changes.Broadcast()
+	}
+}
+
+func (v *Volume) syncLocal() {
+	defer v.running.Done()
+	err := v.o.Disk.Sync()
+	v.event(func(now time.Duration) { v.core.SyncDone(now, err) })
+}
