@@ -462,7 +462,7 @@ func (s *sim) agent(n *simNode) {
 	case a.Newer(v.Chosen) && !(v.WantShrink && a.Set == arbiter.Both):
 		next = a // resume the newest undecided one
 	case v.WantShrink:
-	case v.ReadyToGrow && v.Chosen.Set != arbiter.Both:
+	case v.Chosen.Set != arbiter.Both && (v.ReadyToGrow || s.rng.Intn(4) == 0): // or an agent that acts on old news
 		next.Set = arbiter.Both
 	default:
 		return
