@@ -65,9 +65,10 @@ var arrows = map[string]map[string]string{
 	},
 	"node/replicator/disk/crashdisk": {"node/block": "speaks of ranges", "node/replicator/disk": "is a disk"},
 	"node/replicator/meta": {
-		"node/arbiter":         "stores the register's Record",
-		"node/block":           "speaks of blocks",
-		"node/replicator/disk": "writes through it",
+		"node/arbiter":           "stores the register's Record",
+		"node/block":             "speaks of blocks",
+		"node/replicator/buffer": "aligned memory",
+		"node/replicator/disk":   "writes through it",
 	},
 	"node/replicator/wire": {"node/arbiter": "carries epochs", "node/block": "speaks of ranges"},
 	"node/replicator/link": {

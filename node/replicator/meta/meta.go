@@ -14,14 +14,14 @@
 //
 // One slot, little endian, zero behind byte 312 (docs/ondisk.md draws it):
 //
-//	  0  8  "gemel\0sb"            64   4  flags            160 8  promised epoch
-//	  8  4  CRC32C of the slot     72   8  current          168 8  accepted epoch
-//	 12  2  format version         80   8  bitmap           176 4  accepted version
-//	 14  1  slot number            88  64  history          180 1  accepted set
-//	 15  1  node number           152   8  resync target    181 1  fresh
-//	 16  8  sequence               40   8  device size      184 64 cluster name
-//	 24 16  id                     48   8  data size        248 64 volume name
-//	                               56   8  agreed size
+//	 0  8  "gemel\0sb"            64   4  flags            160 8  promised epoch
+//	 8  4  CRC32C of the slot     72   8  current          168 8  accepted epoch
+//	12  2  format version         80   8  bitmap           176 4  accepted version
+//	14  1  slot number            88  64  history          180 1  accepted set
+//	15  1  node number           152   8  resync target    181 1  fresh
+//	16  8  sequence               40   8  device size      184 64 cluster name
+//	24 16  id                     48   8  data size        248 64 volume name
+//	                              56   8  agreed size
 //
 // An update is written to slot 0 and synced, then to slot 1 and synced: at
 // every moment one slot is whole, and once an update is done both hold it, so

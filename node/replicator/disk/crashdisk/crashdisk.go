@@ -1,0 +1,245 @@
+// Package crashdisk is a backing device in memory that can lose power: writes
+// stay in a volatile cache until Sync, and a crash keeps any part of what was
+// not flushed, torn at 512 bytes. It is for tests and the simulator; it keeps
+// nothing when the process ends.
+package crashdisk
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	"gemel/node/replicator/disk"
+)
+
+// Sector is what a device writes whole or not at all, in bytes.
+const Sector = 512
+
+const page = 4096
+
+// ErrPower is returned by every request after a power cut.
+var ErrPower = errors.New("no power")
+
+// Kind is a request's kind.
+type Kind string
+
+// Kinds of requests.
+const (
+	Read  Kind = "read"
+	Write Kind = "write"
+	Sync  Kind = "sync"
+)
+
+// Op is a request as a fault hook sees it.
+type Op struct {
+	Kind Kind
+	Off  int64 // bytes; 0 for Sync
+	Len  int   // bytes; 0 for Sync
+	N    int   // number of this request since New, from 0
+}
+
+// Disk is the fake. The zero value is not usable; call New.
+type Disk struct {
+	mu      sync.Mutex
+	size    int64
+	stable  map[int64]*[page]byte // what survives a crash; missing pages are zero
+	shared  map[int64]bool        // pages that a clone has too: copied before they change
+	pending []pending             // completed and not flushed, oldest first
+	fault   func(Op) error
+	ops     int
+	dead    bool
+}
+
+var _ disk.Device = (*Disk)(nil)
+
+type pending struct {
+	off  int64
+	data []byte
+}
+
+// New makes a disk of size bytes, a multiple of 4096, full of zeroes.
+func New(size int64) *Disk {
+	return &Disk{size: size, stable: map[int64]*[page]byte{}, shared: map[int64]bool{}}
+}
+
+// Inject sets a hook that is asked before every request: an error it returns
+// ends the request without effect. nil removes it. The hook must not call the
+// disk.
+func (d *Disk) Inject(fault func(Op) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fault = fault
+}
+
+// begin numbers a request and asks the hook; d.mu is held.
+func (d *Disk) begin(kind Kind, off int64, n int) error {
+	if d.dead {
+		return fmt.Errorf("%s at %d+%d: %w", kind, off, n, ErrPower)
+	}
+	op := Op{Kind: kind, Off: off, Len: n, N: d.ops}
+	d.ops++
+	if err := disk.CheckRange(n, off, d.size); err != nil {
+		return fmt.Errorf("%s at %d+%d: %w", kind, off, n, err)
+	}
+	if d.fault == nil {
+		return nil
+	}
+	if err := d.fault(op); err != nil {
+		return fmt.Errorf("%s at %d+%d: %w", kind, off, n, err)
+	}
+	return nil
+}
+
+// Size returns the size in bytes.
+func (d *Disk) Size() int64 { return d.size }
+
+// Ops returns how many requests were made.
+func (d *Disk) Ops() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ops
+}
+
+// ReadAt fills p with the newest data, flushed or not.
+func (d *Disk) ReadAt(p []byte, off int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.begin(Read, off, len(p)); err != nil {
+		return err
+	}
+	for done := 0; done < len(p); done += page {
+		if from := d.stable[(off+int64(done))/page]; from != nil {
+			copy(p[done:done+page], from[:])
+		} else {
+			clear(p[done : done+page])
+		}
+	}
+	for _, w := range d.pending {
+		overlay(p, off, w)
+	}
+	return nil
+}
+
+// overlay copies what w has of [off, off+len(p)) into p.
+func overlay(p []byte, off int64, w pending) {
+	from, to := max(off, w.off), min(off+int64(len(p)), w.off+int64(len(w.data)))
+	if from < to {
+		copy(p[from-off:to-off], w.data[from-w.off:to-w.off])
+	}
+}
+
+// WriteAt puts p into the cache.
+func (d *Disk) WriteAt(p []byte, off int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.begin(Write, off, len(p)); err != nil {
+		return err
+	}
+	d.pending = append(d.pending, pending{off, append([]byte(nil), p...)})
+	return nil
+}
+
+// Sync makes the cache stable.
+func (d *Disk) Sync() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.begin(Sync, 0, 0); err != nil {
+		return err
+	}
+	for _, w := range d.pending {
+		for s := 0; s < len(w.data); s += Sector {
+			d.settle(w.off+int64(s), w.data[s:s+Sector])
+		}
+	}
+	d.pending = nil
+	return nil
+}
+
+// settle puts one sector where a crash cannot reach it.
+func (d *Disk) settle(off int64, sector []byte) {
+	n := off / page
+	p := d.stable[n]
+	switch {
+	case p == nil && zero(sector):
+		return
+	case p == nil:
+		p = new([page]byte)
+	case d.shared[n]:
+		p = new(*p)
+	}
+	d.stable[n] = p
+	delete(d.shared, n)
+	copy(p[off%page:], sector)
+}
+
+func zero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Clone returns a second disk with the same content and cache. Its requests are
+// counted from zero, and it has no fault hook.
+func (d *Disk) Clone() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.fork()
+	c.pending = append([]pending(nil), d.pending...)
+	return c
+}
+
+// fork returns a disk that shares the stable pages; d.mu is held.
+func (d *Disk) fork() *Disk {
+	c := New(d.size)
+	for n, p := range d.stable {
+		c.stable[n] = p
+		c.shared[n], d.shared[n] = true, true
+	}
+	return c
+}
+
+// Close changes nothing: the disk stays usable, as a device is when its user
+// goes.
+func (d *Disk) Close() error { return nil }
+
+// Unflushed returns how many sectors are in the cache.
+func (d *Disk) Unflushed() (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range d.pending {
+		n += len(w.data) / Sector
+	}
+	return n
+}
+
+// CrashWith cuts the power and returns the disk as it comes back: sector i of
+// the Unflushed ones, counted from the oldest write, survives when keep(i). The
+// old disk answers ErrPower from now on.
+func (d *Disk) CrashWith(keep func(i int) bool) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = true
+	after := d.fork()
+	i := 0
+	for _, w := range d.pending {
+		for s := 0; s < len(w.data); s += Sector {
+			if keep(i) {
+				after.settle(w.off+int64(s), w.data[s:s+Sector])
+			}
+			i++
+		}
+	}
+	return after
+}
+
+// Crash cuts the power; which writes survive, whole, torn or not at all, is
+// drawn from seed.
+func (d *Disk) Crash(seed uint64) *Disk {
+	r := rand.New(rand.NewPCG(seed, 0))
+	chance := r.Float64()
+	return d.CrashWith(func(int) bool { return r.Float64() < chance })
+}
