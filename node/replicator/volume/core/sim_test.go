@@ -49,14 +49,13 @@ type simMsg struct {
 }
 
 type simWrite struct {
-	r          block.Range
-	node       arbiter.NodeID
-	flush      bool
-	acked      bool
-	lost       bool // power failed somewhere after it was acknowledged and before a flush
-	stable     bool
-	coveredAt  int // flush: how many of acks there were when it was submitted
-	coveredMax []int
+	r      block.Range
+	node   arbiter.NodeID
+	flush  bool
+	acked  bool
+	lost   bool // power failed somewhere after it was acknowledged and before a flush
+	stable bool
+	covers []int // flush: writes answered before it was submitted
 }
 
 type sim struct {
@@ -149,7 +148,7 @@ func (s *sim) completed(n *simNode, a Action) {
 	}
 	w.acked = true
 	if w.flush {
-		for _, j := range w.coveredMax {
+		for _, j := range w.covers {
 			if !s.truth[j].lost {
 				s.truth[j].stable = true
 			}
@@ -272,7 +271,7 @@ func (s *sim) submit(n *simNode, flush bool) {
 	if flush {
 		for j, o := range s.truth {
 			if !o.flush && o.acked && !o.stable {
-				w.coveredMax = append(w.coveredMax, j)
+				w.covers = append(w.covers, j)
 			}
 		}
 		id, err = n.core.Flush(s.now)
@@ -349,7 +348,7 @@ func (s *sim) check(n *simNode, why string) {
 	}
 }
 
-// vote asks the voter, which may be out of reach.
+// voters returns those within reach just now.
 func (s *sim) voters() (out []*arbiter.Register) {
 	for _, n := range s.nodes {
 		if n.up && (s.cable || s.rng.Intn(2) == 0) {
@@ -568,9 +567,6 @@ func (s *sim) converge() {
 	for _, n := range s.nodes {
 		if n.up {
 			s.t.Logf("node %d: %+v requests %v ops %v wire %v", n.id, n.core.View(s.now), n.requests, n.ops, s.wire)
-			for _, q := range n.core.open {
-				s.t.Logf("open %+v", *q)
-			}
 		}
 	}
 	s.failf("the pair did not heal")
