@@ -23,10 +23,7 @@ const simBlocks = 192
 // the write that made it.
 type simDisk struct{ visible, stable [simBlocks]uint64 }
 
-type simOp struct {
-	kind ActionKind
-	a    Action
-}
+type simOp struct{ a Action }
 
 type simNode struct {
 	id       arbiter.NodeID
@@ -116,7 +113,7 @@ func (s *sim) do(n *simNode) {
 	for _, a := range append([]Action(nil), n.core.Take()...) {
 		switch a.Kind {
 		case Write, Read, Sync, Persist, SaveBitmap:
-			n.ops = append(n.ops, simOp{a.Kind, a})
+			n.ops = append(n.ops, simOp{a})
 		case Send:
 			s.logf("%d sends %d id %x %v", n.id, a.Msg.Kind, a.Msg.ID, a.Msg.Range)
 			m := simMsg{m: a.Msg, session: s.session}
@@ -225,7 +222,7 @@ func (s *sim) runOp(n *simNode, i int) {
 	n.ops = append(n.ops[:i], n.ops[i+1:]...)
 	a := op.a
 	first, count := int(a.Range.Off/block.Size), int(a.Range.Len/block.Size)
-	switch op.kind {
+	switch op.a.Kind {
 	case Write:
 		copy(n.disk.visible[first:first+count], n.payload[a.ID])
 		n.core.LocalDone(s.now, a.ID, nil)
@@ -304,7 +301,7 @@ func (s *sim) submit(n *simNode, flush bool) {
 func (s *sim) crash(n *simNode, power bool) {
 	s.logf("crash %d power %v", n.id, power)
 	for _, op := range n.ops {
-		if op.kind == Write && s.rng.Intn(2) == 0 {
+		if op.a.Kind == Write && s.rng.Intn(2) == 0 {
 			first := int(op.a.Range.Off / block.Size)
 			for i, v := range n.payload[op.a.ID] {
 				if s.rng.Intn(4) != 0 { // torn
