@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gemel/node/api"
 	"gemel/node/arbiter"
 	"gemel/node/config"
 	"gemel/node/failover"
@@ -66,6 +67,7 @@ type Agent struct {
 	interfaceOf func(string) string
 	beside      []func(context.Context, *Agent) error
 	started     time.Time
+	version     string
 
 	witnessSeen atomic.Int64 // unix ns of its newest answer
 	witnessUp   atomic.Bool
@@ -137,7 +139,8 @@ func (a *Agent) owner(volume string) (*owner, error) {
 			return o, nil
 		}
 	}
-	return nil, fmt.Errorf("there is no volume %q on %s; the configuration names %v", volume, a.cfg.Node, a.volumeNames())
+	return nil, &api.Error{Code: api.CodeUnknownVolume,
+		Message: fmt.Sprintf("there is no volume %q on %s; the configuration names %v", volume, a.cfg.Node, a.volumeNames())}
 }
 
 func (a *Agent) volumeNames() []string {

@@ -336,6 +336,9 @@ func TestCarrierReachesLinksAndAddresses(t *testing.T) {
 	s.script.setRole(failover.RoleServing)
 	s.owner.publish()
 	s.runOwner(t)
+	if names, complete := s.agent.interfaces(); !complete || !slices.Equal(names, []string{"lan0", "priv0"}) {
+		t.Fatalf("interfaces %v, complete %v", names, complete)
+	}
 	s.agent.carrier("lan0", false)
 	if ev := next[failover.Carrier](t, s.script); ev.Link != "lan" || ev.Up {
 		t.Errorf("event %+v", ev)

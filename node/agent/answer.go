@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"gemel/node/api"
@@ -67,8 +66,9 @@ func (a *Agent) connect(ctx context.Context, volume string) error {
 	return a.replica.Connect(ctx, control.ConnectRequest{Volume: volume})
 }
 
-// errNotPeer refuses what only the other node may ask.
-var errNotPeer = errors.New("only the other node of the pair may ask this")
+// errNotPeer refuses what only the other node may ask. The API's server has
+// checked the same before; a second look costs nothing.
+var errNotPeer = &api.Error{Code: api.CodeForbidden, Message: "only the other node of the pair may ask this"}
 
 // fromPeer checks who speaks.
 func (a *Agent) fromPeer(name string) error {

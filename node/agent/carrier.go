@@ -2,21 +2,45 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 
 	"gemel/node/failover"
 )
+
+// interfaces returns the interfaces to watch: those that own a link's address
+// and those that carry the volumes' addresses. complete is false while a link's
+// interface is not known yet.
+func (a *Agent) interfaces() (names []string, complete bool) {
+	a.nicMu.Lock()
+	defer a.nicMu.Unlock()
+	complete = true
+	for _, l := range a.links {
+		if l.nic == "" {
+			l.nic = a.interfaceOf(l.local)
+		}
+		if l.nic == "" {
+			complete = false
+			continue
+		}
+		names = append(names, l.nic)
+	}
+	for _, o := range a.owners {
+		for _, addr := range o.vol.Addresses {
+			names = append(names, addr.Interface)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), complete
+}
 
 // carrier tells every owner that an interface lost or found its cable: as a
 // link to the peer, as the home of addresses, or both.
 func (a *Agent) carrier(nic string, up bool) {
 	a.nicMu.Lock()
 	defer a.nicMu.Unlock()
-	if was, known := a.nics[nic]; known && was == up {
-		return
-	}
 	a.nics[nic] = up
 	for _, l := range a.links {
-		if a.interfaceOf(l.local) == nic && l.carrier.Swap(up) != up {
+		if l.nic == nic && l.carrier.Swap(up) != up {
 			for _, o := range a.owners {
 				o.box.post(failover.Carrier{Link: l.name, Up: up})
 			}
@@ -39,9 +63,10 @@ func (o *owner) addressNIC(changed string, nics map[string]bool) {
 	if !concerned {
 		return
 	}
-	if o.nic.Swap(all) != all {
-		o.box.post(failover.AddressNIC{Up: all})
+	if o.nic.Swap(all) == all {
+		return
 	}
+	o.box.post(failover.AddressNIC{Up: all})
 	if all && o.primaryHere() {
 		o.course.addresses.Announce() // the switch may have forgotten us
 	}

@@ -207,7 +207,12 @@ func (r *fakeReplica) set(change func(*control.VolumeState)) {
 	}
 }
 
-func (r *fakeReplica) kill(err error) { r.mu.Lock(); r.gone = err; r.mu.Unlock(); r.set(func(*control.VolumeState) {}) }
+func (r *fakeReplica) kill(err error) {
+	r.mu.Lock()
+	r.gone = err
+	r.mu.Unlock()
+	r.set(func(*control.VolumeState) {})
+}
 
 func (r *fakeReplica) State(context.Context) ([]control.VolumeState, error) {
 	r.mu.Lock()

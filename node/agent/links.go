@@ -22,6 +22,7 @@ type link struct {
 	name          string
 	local, remote string // IP addresses
 	peer          Peer
+	nic           string // interface that owns local; guarded by Agent.nicMu
 
 	carrier   atomic.Bool
 	lastHeard atomic.Int64 // boot time in ns of the newest beat in either direction

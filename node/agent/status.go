@@ -8,13 +8,15 @@ import (
 	"gemel/node/api"
 	"gemel/node/arbiter"
 	"gemel/node/failover"
+	"gemel/node/identity"
 	"gemel/node/replicator/control"
 )
 
 // status is this node's whole view.
 func (a *Agent) status() api.Status {
 	peer, seen := a.peerView()
-	s := api.Status{Version: version(), Cluster: a.cfg.Cluster, Node: a.cfg.Node, Time: time.Now().UTC(),
+	s := api.Status{Version: a.version, Cluster: a.cfg.Cluster, Node: a.cfg.Node, Role: identity.RoleNode,
+		Time:   time.Now().UTC(),
 		Uptime: time.Since(a.started), Links: a.links.status(seen), LastEvent: a.diary.last.Load(),
 		Peer: api.PeerStatus{Name: a.cfg.Peer().Name, Alive: peer.Alive, LastSeen: a.wall(peer.LastSeen),
 			Minor: peer.Minor, Major: peer.Major}}
@@ -120,8 +122,8 @@ func (a *Agent) witnessStatus(volumes []api.Volume) api.VoterStatus {
 	return s
 }
 
-// version is what the binary was built from.
-func version() string {
+// builtVersion is what the binary was built from.
+func builtVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

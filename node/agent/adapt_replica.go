@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gemel/node/arbiter"
+	"gemel/node/replicator/control"
+)
+
+// replicaClient is the replicator behind its unix socket.
+type replicaClient struct{ c *control.Client }
+
+// gone marks the errors that prove that no replicator runs: its socket is
+// missing or nobody listens there. A time-out proves nothing.
+func gone(err error) error {
+	if errors.Is(err, control.ErrNoReplicator) && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)) {
+		return fmt.Errorf("%w: %w", errReplicatorGone, err)
+	}
+	return err
+}
+
+func (r replicaClient) State(ctx context.Context) ([]control.VolumeState, error) {
+	states, err := r.c.State(ctx)
+	return states, gone(err)
+}
+
+func (r replicaClient) Watch(ctx context.Context, since uint64, wait time.Duration) ([]control.VolumeState, error) {
+	states, err := r.c.Watch(ctx, since, wait)
+	return states, gone(err)
+}
+
+func (r replicaClient) Create(ctx context.Context, req control.CreateRequest) error {
+	return gone(r.c.Create(ctx, req))
+}
+
+func (r replicaClient) Promote(ctx context.Context, req control.PromoteRequest) (string, error) {
+	reply, err := r.c.Promote(ctx, req)
+	return reply.Device, gone(err)
+}
+
+func (r replicaClient) Chosen(ctx context.Context, req control.ChosenRequest) error {
+	return gone(r.c.Chosen(ctx, req))
+}
+
+func (r replicaClient) Lease(ctx context.Context, req control.LeaseRequest) error {
+	return gone(r.c.Lease(ctx, req))
+}
+
+func (r replicaClient) Demote(ctx context.Context, req control.DemoteRequest) error {
+	return gone(r.c.Demote(ctx, req))
+}
+
+func (r replicaClient) Connect(ctx context.Context, req control.ConnectRequest) error {
+	return gone(r.c.Connect(ctx, req))
+}
+
+func (r replicaClient) Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
+	reply, err := r.c.Prepare(ctx, req)
+	return reply, gone(err)
+}
+
+func (r replicaClient) Accept(ctx context.Context, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
+	reply, err := r.c.Accept(ctx, req)
+	return reply, gone(err)
+}
+
+func (r replicaClient) Renew(ctx context.Context, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
+	reply, err := r.c.Renew(ctx, req)
+	return reply, gone(err)
+}
+
+func (r replicaClient) Release(ctx context.Context, req arbiter.ReleaseRequest) error {
+	return gone(r.c.Release(ctx, req))
+}

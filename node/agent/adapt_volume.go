@@ -1,0 +1,167 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync"
+
+	"gemel/node/api"
+	"gemel/node/config"
+	"gemel/node/mount"
+	"gemel/node/service"
+	"gemel/node/service/exec"
+	"gemel/node/vip"
+)
+
+// vips are the addresses of one volume.
+type vips struct {
+	manager *vip.Manager
+	list    []vip.Address
+}
+
+func newVIPs(vol config.Volume, conflict func(vip.Conflict)) (*vips, error) {
+	v := &vips{manager: vip.New(conflict)}
+	for _, a := range vol.Addresses {
+		ip, err := netip.ParseAddr(a.Address)
+		if err != nil {
+			return nil, fmt.Errorf("address %q: %w", a.Address, err)
+		}
+		v.list = append(v.list, vip.Address{IP: ip, Interface: a.Interface})
+	}
+	return v, nil
+}
+
+// Claim claims every address, or none: half a set of addresses serves nobody.
+func (v *vips) Claim(ctx context.Context) error {
+	for _, a := range v.list {
+		if err := v.manager.Claim(ctx, a); err != nil {
+			return errors.Join(err, v.manager.DropAll(v.list))
+		}
+	}
+	return nil
+}
+
+func (v *vips) Drop(context.Context) error { return v.manager.DropAll(v.list) }
+
+func (v *vips) Held() []api.Held {
+	held := make([]api.Held, len(v.list))
+	for i, a := range v.list {
+		held[i] = api.Held{Address: a.IP.String(), Held: v.manager.Holds(a.IP)}
+	}
+	return held
+}
+
+func (v *vips) Announce() { v.manager.Announce() }
+
+// services are the services of one volume in the order of the configuration.
+type services []service.Driver
+
+func newServices(cfg *config.Config, vol config.Volume, failed func(name, reason string)) (services, error) {
+	var list services
+	for _, s := range vol.Services {
+		driver, err := exec.New(exec.Options{Volume: vol.Name, Name: s.Name, Command: s.Command,
+			Environment: s.Environment, Directory: s.Directory, ReadyTCP: s.ReadyTCP, StartWait: s.StartWait,
+			StopWait: s.StopWait, Restarts: s.Restarts, RestartsIn: s.RestartsIn,
+			RunDir: filepath.Join(cfg.RunDir, "services"), LogDir: filepath.Join(cfg.StateDir, "services"),
+			OnFailed: func(state service.State) { failed(s.Name, state.Reason) }})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, driver)
+	}
+	return list, nil
+}
+
+func (s services) Start(ctx context.Context) error {
+	for _, driver := range s {
+		if err := driver.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stop stops in reverse order; one that does not stop does not save the others.
+func (s services) Stop(ctx context.Context) error {
+	var errs []error
+	for i := len(s) - 1; i >= 0; i-- {
+		errs = append(errs, s[i].Stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Kill kills all at once.
+func (s services) Kill(ctx context.Context) error {
+	errs := make([]error, len(s))
+	var wg sync.WaitGroup
+	for i, driver := range s {
+		wg.Go(func() { errs[i] = driver.Kill(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (s services) State() []api.Running {
+	list := make([]api.Running, len(s))
+	for i, driver := range s {
+		state := driver.State()
+		list[i] = api.Running{Name: driver.Name(), State: state.Phase, PID: state.PID, Restarts: state.Restarts}
+	}
+	return list
+}
+
+// release ends the supervisors; what runs goes on and is adopted by the next agent.
+func (s services) release() {
+	for _, driver := range s {
+		driver.Release()
+	}
+}
+
+// fileSystem is the file system of one volume; without a path it does nothing.
+type fileSystem struct{ is config.Mount }
+
+func (f fileSystem) Mounted() (bool, error) {
+	if f.is.Path == "" {
+		return false, nil
+	}
+	_, mounted, err := mount.At(f.is.Path)
+	return mounted, err
+}
+
+func (f fileSystem) Blank(ctx context.Context, device string) (bool, error) {
+	found, err := mount.Signature(ctx, device)
+	return found == "", err
+}
+
+func (f fileSystem) Format(ctx context.Context, device string) error {
+	return mount.Format(ctx, device, f.is.Type)
+}
+
+func (f fileSystem) Check(ctx context.Context, device string) (string, error) {
+	policy := mount.Journal
+	if f.is.Fsck == string(mount.Full) {
+		policy = mount.Full
+	}
+	return mount.Check(ctx, device, f.is.Type, policy)
+}
+
+func (f fileSystem) Mount(ctx context.Context, device string) error {
+	return mount.Mount(ctx, mount.Spec{Device: device, Path: f.is.Path, Type: f.is.Type, Options: f.is.Options})
+}
+
+func (f fileSystem) Unmount(ctx context.Context) error {
+	if f.is.Path == "" {
+		return nil
+	}
+	return mount.Unmount(ctx, f.is.Path)
+}
+
+func (f fileSystem) Detach(ctx context.Context) error {
+	if f.is.Path == "" {
+		return nil
+	}
+	return mount.LazyUnmount(ctx, f.is.Path)
+}

@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"context"
+
+	"gemel/node/api"
+	"gemel/node/arbiter"
+	"gemel/node/event"
+	"gemel/node/identity"
+	"gemel/node/replicator/control"
+)
+
+// handler answers the API. The server has checked who speaks; votes go straight
+// to the replicator, whose register is this node's voter.
+type handler struct {
+	a       *Agent
+	history *event.History
+}
+
+var _ api.Handler = handler{}
+
+func (h handler) Beat(_ context.Context, from api.Caller, b api.Beat) (api.Beat, error) {
+	return h.a.takeBeat(from.Name, b)
+}
+
+func (h handler) Prepare(ctx context.Context, from api.Caller, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
+	if err := h.a.fromPeer(from.Name); err != nil {
+		return arbiter.PrepareReply{}, err
+	}
+	return h.a.replica.Prepare(ctx, req)
+}
+
+func (h handler) Accept(ctx context.Context, from api.Caller, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
+	if err := h.a.fromPeer(from.Name); err != nil {
+		return arbiter.AcceptReply{}, err
+	}
+	return h.a.replica.Accept(ctx, req)
+}
+
+func (h handler) Renew(ctx context.Context, from api.Caller, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
+	if err := h.a.fromPeer(from.Name); err != nil {
+		return arbiter.RenewReply{}, err
+	}
+	return h.a.replica.Renew(ctx, req)
+}
+
+func (h handler) Release(ctx context.Context, from api.Caller, req arbiter.ReleaseRequest) error {
+	if err := h.a.fromPeer(from.Name); err != nil {
+		return err
+	}
+	return h.a.replica.Release(ctx, req)
+}
+
+func (h handler) HandOver(_ context.Context, from api.Caller, w api.HandOver) error {
+	if err := h.a.fromPeer(from.Name); err != nil {
+		return err
+	}
+	return h.a.takeHandOver(w.Volume, w.Epoch)
+}
+
+func (h handler) Status(context.Context, api.Caller) (api.Status, error) { return h.a.status(), nil }
+
+func (h handler) Events(ctx context.Context, _ api.Caller, since uint64) (api.EventPage, error) {
+	events, next := h.history.Wait(ctx, since)
+	return api.EventPage{Events: events, Next: next}, nil
+}
+
+func (h handler) Switchover(ctx context.Context, from api.Caller, o api.Order) error {
+	return h.a.switchover(ctx, o.Volume, !from.Local && from.Role == identity.RoleNode)
+}
+
+func (h handler) Grab(ctx context.Context, _ api.Caller, o api.Order) error {
+	return h.a.grab(ctx, o.Volume, o.Stale)
+}
+
+func (h handler) CreateVolume(ctx context.Context, _ api.Caller, req control.CreateRequest) error {
+	return h.a.create(ctx, req)
+}
+
+func (h handler) Connect(ctx context.Context, _ api.Caller, req control.ConnectRequest) error {
+	return h.a.connect(ctx, req.Volume)
+}

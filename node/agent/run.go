@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"gemel/node/api"
+	"gemel/node/arbiter"
+	"gemel/node/config"
+	"gemel/node/event"
+	"gemel/node/failover"
+	"gemel/node/identity"
+	"gemel/node/replicator/control"
+	"gemel/node/vip"
+)
+
+const (
+	eventsInMemory = 2000
+	eventFileLimit = 16 << 20 // bytes
+	// carrierAgain is how often links without an interface are looked for, and
+	// how long to wait after the kernel could not be asked.
+	carrierAgain = 3 * time.Second
+)
+
+// Run is Program.Run with the version that the Go tool wrote into the binary.
+func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	return Program{Version: builtVersion()}.Run(ctx, cfg, log)
+}
+
+// Program is the agent as a daemon.
+type Program struct {
+	Version string // shown in the status
+}
+
+// Run is the agent of this node: it runs until ctx ends, lets every volume go
+// cleanly and returns nil; or it returns why it could not start or go on.
+func (p Program) Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
+	if cfg.SelfIndex() < 0 || cfg.Peer() == nil {
+		return fmt.Errorf("start the agent: %q is none of the two data nodes %v; set node in %s",
+			cfg.Node, cfg.NodeNames(), cfg.Path())
+	}
+	id, err := identity.Load(cfg.Keys)
+	if err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
+	if err := id.Check(cfg.Cluster, identity.RoleNode, cfg.Node); err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
+	history, err := openHistory(cfg)
+	if err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
+	defer func() { err = errors.Join(err, history.Close()) }()
+	replica := control.NewClient(cfg.ReplicatorSocket())
+	defer replica.Close()
+	w := &wiring{cfg: cfg, log: log, id: id, history: history}
+	defer w.close()
+	a, err := build(w.parts(replica))
+	if err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
+	w.agent, a.version = a, p.Version
+	return a.serve(ctx)
+}
+
+func openHistory(cfg *config.Config) (*event.History, error) {
+	file, err := event.OpenFile(filepath.Join(cfg.StateDir, "events.jsonl"), eventFileLimit)
+	if err != nil {
+		return nil, err
+	}
+	return event.NewHistory(eventsInMemory, file)
+}
+
+// wiring ties the real packages together.
+type wiring struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	id       *identity.Identity
+	history  *event.History
+	agent    *Agent
+	vips     []*vips
+	services []services
+}
+
+func (w *wiring) parts(replica *control.Client) parts {
+	return parts{config: w.cfg, log: w.log, clock: bootClock{}, boot: bootID(), replica: replicaClient{replica},
+		peers: dialPeers(w.cfg, w.id), witness: dialWitness(w.cfg, w.id), keep: []History{w.history},
+		volume: w.volume, interfaceOf: interfaceOf,
+		beside: []func(context.Context, *Agent) error{w.serveAPI, w.watchCarrier}}
+}
+
+// bootID names this start of the agent.
+func bootID() string {
+	raw := make([]byte, 8)
+	_, _ = rand.Read(raw) // never fails: it ends the process rather than return an error
+	return hex.EncodeToString(raw)
+}
+
+func (w *wiring) volume(vol config.Volume, failed func(name, reason string)) (volumeParts, error) {
+	addresses, err := newVIPs(vol, func(c vip.Conflict) {
+		if o, err := w.agent.owner(vol.Name); err == nil {
+			o.conflict(c.Address.String(), c.MAC.String())
+		}
+	})
+	if err != nil {
+		return volumeParts{}, err
+	}
+	list, err := newServices(w.cfg, vol, failed)
+	if err != nil {
+		return volumeParts{}, err
+	}
+	w.vips, w.services = append(w.vips, addresses), append(w.services, list)
+	return volumeParts{machine: failover.New(w.machineConfig(vol)), addresses: addresses, services: list,
+		mount: fileSystem{vol.Mount}}, nil
+}
+
+func (w *wiring) machineConfig(vol config.Volume) failover.Config {
+	t := w.cfg.Timing
+	c := failover.Config{Self: arbiter.NodeID(w.cfg.SelfIndex()), //nolint:gosec // 0 or 1
+		SelfName: w.cfg.Node, PeerName: w.cfg.Peer().Name, Volume: vol.Name, Links: w.cfg.LinkNames(),
+		Heartbeat: t.Heartbeat, MinorBeats: t.MinorBeats, Major: t.Major, Lease: t.Lease, Renew: t.Renew,
+		BootWait: t.BootWait, StepTimeout: t.StepTimeout}
+	if w.cfg.HasWitness() {
+		c.WitnessName = w.cfg.Witness.Name
+	}
+	return c
+}
+
+// serveAPI answers on every address of the box: links come and go, and who may
+// ask is a matter of certificates.
+func (w *wiring) serveAPI(ctx context.Context, a *Agent) error {
+	server := api.NewServer(handler{a, w.history}, api.Options{Identity: w.id, Nodes: w.cfg.NodeNames(), Log: w.log})
+	return server.Run(ctx, net.JoinHostPort("", strconv.Itoa(w.cfg.Ports.API)), w.cfg.AgentSocket())
+}
+
+// watchCarrier follows the cables of links and addresses.
+func (w *wiring) watchCarrier(ctx context.Context, a *Agent) error {
+	w.tune(a)
+	for ctx.Err() == nil {
+		names, complete := a.interfaces()
+		watch, cancel := ctx, context.CancelFunc(func() {})
+		if !complete {
+			watch, cancel = context.WithTimeout(ctx, carrierAgain)
+		}
+		err := vip.Watch(watch, names, a.carrier)
+		cancel()
+		if err != nil {
+			a.diary.note("", "carrier.blind", "The carrier of the interfaces cannot be watched.", err.Error())
+			pause(ctx, carrierAgain)
+		}
+	}
+	return nil
+}
+
+func (w *wiring) tune(a *Agent) {
+	done := map[string]bool{}
+	for _, vol := range w.cfg.Volumes {
+		for _, addr := range vol.Addresses {
+			if done[addr.Interface] {
+				continue
+			}
+			done[addr.Interface] = true
+			if err := vip.Tune(addr.Interface); err != nil {
+				a.diary.note(vol.Name, "address.tune", fmt.Sprintf("Interface %s keeps the system's ARP settings.", addr.Interface),
+					err.Error())
+			}
+		}
+	}
+}
+
+// close ends what the volumes' parts run by themselves.
+func (w *wiring) close() {
+	for _, v := range w.vips {
+		v.manager.Close()
+	}
+	for _, s := range w.services {
+		s.release()
+	}
+}
+
+// interfaceOf names the interface that has the address, or "".
+func interfaceOf(address string) string {
+	want := net.ParseIP(address)
+	nics, err := net.Interfaces()
+	if err != nil || want == nil {
+		return ""
+	}
+	for _, nic := range nics {
+		addrs, err := nic.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok && n.IP.Equal(want) {
+				return nic.Name
+			}
+		}
+	}
+	return ""
+}
