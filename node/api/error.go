@@ -33,7 +33,7 @@ func (e *Error) Is(target error) bool {
 	return errors.As(target, &t) && t.Code == e.Code
 }
 
-// ErrUnreachable: no daemon answered at all.
+// ErrUnreachable says that no daemon answered at all.
 var ErrUnreachable = errors.New("no answer")
 
 var httpStatus = map[string]int{

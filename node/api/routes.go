@@ -97,7 +97,7 @@ func (s *Server) wrap(rt route, who identify) http.Handler {
 		defer cancel()
 		reply, err := rt.answer(ctx, c, r, raw)
 		if err != nil {
-			s.fail(w, r, c, ctx, named(err, rt.fallback))
+			s.fail(ctx, w, r, c, named(err, rt.fallback))
 			return
 		}
 		send(w, http.StatusOK, reply)
@@ -132,7 +132,7 @@ func named(err error, fallback string) *Error {
 }
 
 // fail answers with an error; refusals of strangers and replays are logged.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, c Caller, ctx context.Context, e *Error) {
+func (s *Server) fail(ctx context.Context, w http.ResponseWriter, r *http.Request, c Caller, e *Error) {
 	switch e.Code {
 	case CodeForbidden, CodeReplayed, CodeBadRequest:
 		s.refuse(w, r, c, e)

@@ -39,7 +39,7 @@ func renderStatus(s *api.Status, color bool) string {
 	return out.String()
 }
 
-func (o *screen) line(format string, args ...any) { fmt.Fprintf(o, format+"\n", args...) }
+func (o *screen) line(format string, args ...any) { _, _ = fmt.Fprintf(o, format+"\n", args...) }
 
 // item writes a label and its text, wrapped, painted line by line.
 func (o *screen) item(label, text string, colour func(string) string) {

@@ -48,7 +48,7 @@ func (a *app) status(ctx context.Context, node string, asJSON, watch bool) error
 	}
 }
 
-func (a *app) statusOnce(ctx context.Context, node string, asJSON, clear bool) error {
+func (a *app) statusOnce(ctx context.Context, node string, asJSON, again bool) error {
 	s, err := a.ask(ctx, node)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (a *app) statusOnce(ctx context.Context, node string, asJSON, clear bool) e
 		return a.json(s)
 	}
 	text := renderStatus(&s, a.Terminal)
-	if clear && a.Terminal {
+	if again && a.Terminal {
 		text = "\x1b[H\x1b[2J" + text
 	}
 	a.printf("%s", text)

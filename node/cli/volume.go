@@ -142,8 +142,9 @@ var errTimeout = errors.New("not in sync in time")
 
 // waitSync polls: a status is cheap, and the bar wants one per tick anyway.
 func (a *app) waitSync(ctx context.Context, c *api.Client, name string) error {
-	start, shown, reason := a.now(), "", "no status yet"
+	start, shown := a.now(), ""
 	for {
+		reason := ""
 		s, err := c.Status(ctx)
 		if err != nil {
 			reason = err.Error()

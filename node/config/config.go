@@ -210,8 +210,11 @@ func (r Replication) MaxRate() int64 {
 	return n
 }
 
-// AgentSocket, ReplicatorSocket and WitnessSocket are the unix sockets of the
-// daemons of this box.
-func (c *Config) AgentSocket() string      { return filepath.Join(c.RunDir, "agent.sock") }
+// AgentSocket is the unix socket of this box's agent.
+func (c *Config) AgentSocket() string { return filepath.Join(c.RunDir, "agent.sock") }
+
+// ReplicatorSocket is the unix socket of this box's replicator.
 func (c *Config) ReplicatorSocket() string { return filepath.Join(c.RunDir, "replicator.sock") }
-func (c *Config) WitnessSocket() string    { return filepath.Join(c.RunDir, "witness.sock") }
+
+// WitnessSocket is the unix socket of this box's witness.
+func (c *Config) WitnessSocket() string { return filepath.Join(c.RunDir, "witness.sock") }

@@ -191,5 +191,5 @@ func (id *Identity) signed(leaf *x509.Certificate) error {
 		return fmt.Errorf("%w: %s to %s; check the clock, or make new keys", ErrExpired,
 			leaf.NotBefore.Format(time.DateOnly), leaf.NotAfter.Format(time.DateOnly))
 	}
-	return fmt.Errorf("%w: not signed by this cluster's authority (%v)", ErrUnknownPeer, err)
+	return fmt.Errorf("%w: not signed by this cluster's authority (%w)", ErrUnknownPeer, err)
 }
