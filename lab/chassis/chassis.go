@@ -18,6 +18,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"gemel/lab/ownthread"
 )
@@ -126,6 +127,9 @@ func Create(lab string, switches ...string) (*Chassis, error) {
 
 // makeNamespace makes a named network namespace.
 func makeNamespace(name string) error {
+	if err := shareNamedDir(); err != nil {
+		return fmt.Errorf("network namespace %s: %w", name, err)
+	}
 	return ownthread.Do(func() error {
 		ns, err := netns.NewNamed(name)
 		if err != nil {
@@ -133,6 +137,23 @@ func makeNamespace(name string) error {
 		}
 		return ns.Close()
 	})
+}
+
+// shareNamedDir makes the directory of names a shared mount of its own, as the first
+// `ip netns add` of a host does. Were ours first and ip's later, ip's mount would cover
+// our namespaces, and nobody could remove them.
+func shareNamedDir() error {
+	if err := os.MkdirAll(namedDir, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount("", namedDir, "", unix.MS_SHARED|unix.MS_REC, "")
+	if !errors.Is(err, unix.EINVAL) { // EINVAL: not a mount point yet
+		return err
+	}
+	if err := unix.Mount(namedDir, namedDir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	return unix.Mount("", namedDir, "", unix.MS_SHARED|unix.MS_REC, "")
 }
 
 // Remove ends the chassis of a lab with all its cables. No chassis is no error.

@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/template"
+)
+
+// configText is /etc/gemel/gemel.yaml of a box. The device directory is the box's
+// own: /dev is the host's in every box, so names in it would meet.
+var configText = template.Must(template.New("gemel.yaml").Parse(`# Written by the lab for {{.Box.Name}} of lab {{.Lab}}.
+cluster: {{.Lab}}
+node: {{.Box.Name}}
+device-dir: /run/gemel/dev
+nodes:
+{{- range .Servers}}
+  - name: {{.Name}}
+    links:
+      - {name: private, address: {{(.Address "priv").Addr}}}
+      - {name: lan, address: {{(.Address "lan").Addr}}}
+{{- end}}
+witness: {name: {{.Witness.Name}}, address: {{(.Witness.Address "lan").Addr}}}
+replication: {links: [private]}
+volumes:
+  - name: data
+    device: {{.Device}}
+    mount: {path: /srv/data, type: ext4, options: [noatime], format-if-new: true}
+    addresses: [{address: {{.VIP}}, interface: lan0}]
+    services:
+      - name: nfs
+        command: [ganesha.nfsd, -F, -L, /var/log/gemel/ganesha.log, -f, /usr/share/gemel-lab/ganesha/ganesha.conf]
+        ready-tcp: "127.0.0.1:2049"
+`))
+
+type configData struct {
+	Lab     string
+	Box     Box
+	Servers []Box
+	Witness Box
+	Device  string
+	VIP     string
+}
+
+// renderConfig returns a box's configuration. The witness and the client have no
+// disk; they name the first server's, because the file is the same everywhere.
+func renderConfig(lab string, box Box, disks map[string]Disk) ([]byte, error) {
+	boxes := Boxes()
+	device := disks[box.Name].Loop
+	if device == "" {
+		device = disks[boxes[0].Name].Loop
+	}
+	data := configData{Lab: lab, Box: box, Servers: boxes[:2], Witness: boxes[2], Device: device, VIP: VIP.String()}
+	var text bytes.Buffer
+	if err := configText.Execute(&text, data); err != nil {
+		return nil, fmt.Errorf("configuration of %s: %w", box.Name, err)
+	}
+	return text.Bytes(), nil
+}
+
+// writeConfig writes the configuration of every box.
+func writeConfig(lab string, disks map[string]Disk) error {
+	for _, box := range Boxes() {
+		text, err := renderConfig(lab, box, disks)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(nodeDir(lab, box.Name, "etc", "gemel.yaml"), text, 0o644); err != nil {
+			return fmt.Errorf("configuration of %s: %w", box.Name, err)
+		}
+	}
+	return nil
+}
+
+// writeKeys makes the cluster's keys with the product's own command, once, and
+// gives every box its own.
+func writeKeys(ctx context.Context, lab string) error {
+	dir := filepath.Join(Dir(lab), "keys")
+	if _, err := os.Stat(filepath.Join(dir, "client")); err != nil {
+		command := exec.CommandContext(ctx, filepath.Join(Dir(lab), "bin", "gemel"), "keys", "init",
+			"--dir", dir, "--cluster", lab, "--node", "server1", "--node", "server2",
+			"--witness", "witness", "--client", "client")
+		if out, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("keys of lab %s: gemel keys init: %w: %s", lab, err, strings.TrimSpace(string(out)))
+		}
+	}
+	for _, box := range Boxes() {
+		to := nodeDir(lab, box.Name, "etc", "keys")
+		if err := os.RemoveAll(to); err != nil {
+			return fmt.Errorf("keys of %s: %w", box.Name, err)
+		}
+		if err := os.CopyFS(to, os.DirFS(filepath.Join(dir, box.Name))); err != nil {
+			return fmt.Errorf("keys of %s: %w", box.Name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"golang.org/x/sys/unix"
+
+	"gemel/lab/fuseconn"
+	"gemel/lab/loopdev"
+)
+
+// hangLimit is how long a killed box may take to be gone before its FUSE connections
+// are aborted; a clean death takes a fifth of a second.
+const hangLimit = 3 * time.Second
+
+// goneLimit bounds the whole death of a box.
+const goneLimit = 30 * time.Second
+
+// PowerCut says what a box left behind when its power went.
+type PowerCut struct {
+	Took      time.Duration `json:"took_ns"`   // from the kill to the last process gone
+	Frontends []string      `json:"frontends"` // loop devices taken away from the dead replicator
+	Aborted   []uint32      `json:"aborted"`   // FUSE connections that had to be aborted, or it would hang
+}
+
+// PressReset kills everything in a box at once and starts it again at once.
+func (c *Cluster) PressReset(ctx context.Context, node string) (PowerCut, error) {
+	cut, err := c.YankPower(ctx, node)
+	if err != nil {
+		return cut, fmt.Errorf("reset: %w", err)
+	}
+	if err := c.PowerOn(ctx, node); err != nil {
+		return cut, fmt.Errorf("reset: %w", err)
+	}
+	return cut, nil
+}
+
+// YankPower kills everything in a box at once; it stays off. A box that is off
+// already is no error.
+func (c *Cluster) YankPower(ctx context.Context, node string) (PowerCut, error) {
+	if _, err := boxNamed(node); err != nil {
+		return PowerCut{}, err
+	}
+	found, err := c.inspect(ctx, node)
+	if err != nil {
+		return PowerCut{}, err
+	}
+	return c.cutPower(ctx, node, found)
+}
+
+func (c *Cluster) cutPower(ctx context.Context, node string, box container.InspectResponse) (PowerCut, error) {
+	if !box.State.Running {
+		return PowerCut{}, nil
+	}
+	connections, err := fuseconn.OfBox(box.State.Pid)
+	if err != nil {
+		return PowerCut{}, fmt.Errorf("cut power of %s: %w", node, err)
+	}
+	started := time.Now()
+	// The end of a process namespace's first process is the end of all of it, at once;
+	// the engine's own kill would wait on its way.
+	if err := unix.Kill(box.State.Pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		return PowerCut{}, fmt.Errorf("cut power of %s: %w", node, err)
+	}
+	cut := PowerCut{}
+	if err := c.waitOff(ctx, box.ID, hangLimit); err != nil {
+		if cut.Aborted, err = fuseconn.Abort(connections...); err != nil {
+			return cut, fmt.Errorf("cut power of %s: it hangs: %w", node, err)
+		}
+		if err := c.waitOff(ctx, box.ID, goneLimit); err != nil {
+			return cut, fmt.Errorf("cut power of %s: it does not die, even with FUSE connections %v aborted: %w",
+				node, cut.Aborted, err)
+		}
+	}
+	cut.Took = time.Since(started)
+	cut.Frontends, err = detachOrphans(connections)
+	if err != nil {
+		return cut, fmt.Errorf("cut power of %s: %w", node, err)
+	}
+	return cut, nil
+}
+
+func (c *Cluster) waitOff(ctx context.Context, id string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done, failed := c.engine.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+	select {
+	case <-done:
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("not off after %v: %w", limit, err)
+	}
+}
+
+// PowerOn starts a box that is off and plugs its NICs in. A box that is on is no error.
+func (c *Cluster) PowerOn(ctx context.Context, node string) error {
+	box, err := boxNamed(node)
+	if err != nil {
+		return err
+	}
+	found, err := c.inspect(ctx, node)
+	if err != nil {
+		return err
+	}
+	if found.State.Running {
+		return nil
+	}
+	if err := c.engine.ContainerStart(ctx, found.ID, container.StartOptions{}); err != nil {
+		return fmt.Errorf("power on %s: %w", node, err)
+	}
+	if found, err = c.inspect(ctx, node); err != nil {
+		return err
+	}
+	if !found.State.Running {
+		return fmt.Errorf("power on %s: it ended at once with code %d; next: docker logs %s",
+			node, found.State.ExitCode, ContainerName(c.lab, node))
+	}
+	if err := c.wire(box, found.State.Pid); err != nil {
+		return fmt.Errorf("power on %s: %w", node, err)
+	}
+	return nil
+}
+
+// detachOrphans takes away the loop devices of dead replicators: those on the given
+// FUSE connections, and those whose file system no living process can see.
+func detachOrphans(connections []uint32) ([]string, error) {
+	orphans, err := Orphans(connections...)
+	if err != nil {
+		return nil, err
+	}
+	var detached []string
+	for _, device := range orphans {
+		if err := loopdev.Detach(device.Path); err != nil {
+			return detached, err
+		}
+		detached = append(detached, device.Path)
+	}
+	return detached, nil
+}

@@ -1,0 +1,238 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/containerd/errdefs"
+
+	"gemel/lab/chassis"
+	"gemel/lab/loopdev"
+)
+
+// Gigabit is the speed of the article's private cable, in bits per second.
+const Gigabit = 1_000_000_000
+
+// Options say how a new lab is built. A lab that exists keeps its own.
+type Options struct {
+	BinDir    string       // holds the built gemel and lab; copied, so that a later build disturbs no lab
+	DiskSize  int64        // bytes of each server's disk; 0: 1 GiB
+	CableRate uint64       // bits per second of a private cable; 0: unthrottled
+	Bare      bool         // the boxes run no daemons, and need no gemel
+	Say       func(string) // told each step in words; may be nil
+}
+
+const defaultDiskSize = 1 << 30
+
+// Up builds the lab, or completes one that is half there: every box on, every
+// cable wired. It returns when the boxes run, not when the cluster serves.
+func (c *Cluster) Up(ctx context.Context, options Options) error {
+	say := options.Say
+	if say == nil {
+		say = func(string) {}
+	}
+	if err := c.checkImage(ctx); err != nil {
+		return fmt.Errorf("lab up: %w", err)
+	}
+	state, err := c.prepareState(options)
+	if err != nil {
+		return fmt.Errorf("lab up: %w", err)
+	}
+	say(fmt.Sprintf("disks: %s and %s, %d MiB each", state.Loops["server1"].Loop, state.Loops["server2"].Loop, state.DiskSize>>20))
+	rack, err := chassis.Create(c.lab, LAN, Private)
+	if err != nil {
+		return fmt.Errorf("lab up: %w", err)
+	}
+	rack.Close()
+	say("chassis: " + chassis.Name(c.lab) + " with switches lan and priv" + rateWords(state.CableRate))
+	if !state.Bare {
+		if err := c.writeIdentity(ctx, state); err != nil {
+			return fmt.Errorf("lab up: %w", err)
+		}
+		say("configuration and keys: " + filepath.Join(c.dir, "nodes"))
+	}
+	if err := c.startAll(ctx, state.Bare); err != nil {
+		return fmt.Errorf("lab up: %w; next: lab status --lab %s, or lab down --lab %s", err, c.lab, c.lab)
+	}
+	if err := c.checkAllOn(ctx); err != nil {
+		return fmt.Errorf("lab up: %w", err)
+	}
+	say("boxes: server1, server2, witness and client are on and cabled")
+	return nil
+}
+
+func rateWords(rate uint64) string {
+	if rate == 0 {
+		return ", unthrottled"
+	}
+	return fmt.Sprintf(", private cables at %d Mbit/s", rate/1_000_000)
+}
+
+func (c *Cluster) checkImage(ctx context.Context) error {
+	_, err := c.engine.ImageInspect(ctx, Image)
+	if errdefs.IsNotFound(err) {
+		return fmt.Errorf("the image %s is not built; next: run images/build.sh", Image)
+	}
+	if err != nil {
+		return fmt.Errorf("look for image %s: %w", Image, err)
+	}
+	return nil
+}
+
+func (c *Cluster) writeIdentity(ctx context.Context, state *State) error {
+	if err := writeKeys(ctx, c.lab); err != nil {
+		return err
+	}
+	return writeConfig(c.lab, state.Loops)
+}
+
+// prepareState makes the lab's directory, binaries and disks, and records them.
+func (c *Cluster) prepareState(options Options) (*State, error) {
+	for _, box := range Boxes() {
+		for _, part := range []string{"etc", "state", "log"} {
+			if err := os.MkdirAll(nodeDir(c.lab, box.Name, part), 0o755); err != nil {
+				return nil, fmt.Errorf("make the lab's directory: %w", err)
+			}
+		}
+	}
+	unlock, err := lockDir(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	state, err := loadState(c.dir)
+	if errors.Is(err, ErrNoLab) {
+		state, err = newState(c.lab, options), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := copyBinaries(options.BinDir, filepath.Join(c.dir, "bin"), state.Bare); err != nil {
+		return nil, err
+	}
+	if err := c.attachDisks(state); err != nil {
+		return nil, err
+	}
+	return state, state.save(c.dir)
+}
+
+func newState(lab string, options Options) *State {
+	size := options.DiskSize
+	if size == 0 {
+		size = defaultDiskSize
+	}
+	return &State{
+		Lab: lab, DiskSize: size, CableRate: options.CableRate, Bare: options.Bare,
+		Loops: map[string]Disk{}, Pulled: map[string]bool{},
+	}
+}
+
+// attachDisks attaches every server's image, unless it still is: loop devices do
+// not survive a reboot of the host, the images do.
+func (c *Cluster) attachDisks(state *State) error {
+	attached, err := loopdev.List()
+	if err != nil {
+		return err
+	}
+	for _, box := range Boxes() {
+		if box.Role != Server {
+			continue
+		}
+		image := nodeDir(c.lab, box.Name, "disk.img")
+		if err := makeImage(image, state.DiskSize); err != nil {
+			return fmt.Errorf("disk of %s: %w", box.Name, err)
+		}
+		at := slices.IndexFunc(attached, func(d loopdev.Device) bool { return d.Backing == image })
+		if at >= 0 {
+			state.Loops[box.Name] = Disk{Image: image, Loop: attached[at].Path}
+			continue
+		}
+		loop, err := loopdev.Attach(image)
+		if err != nil {
+			return fmt.Errorf("disk of %s: %w", box.Name, err)
+		}
+		state.Loops[box.Name] = Disk{Image: image, Loop: loop}
+		// Saved at once: a loop device nobody remembers is a leftover.
+		if err := state.save(c.dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func makeImage(path string, size int64) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Truncate(size), file.Close())
+}
+
+func copyBinaries(from, to string, bare bool) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return fmt.Errorf("copy the binaries: %w", err)
+	}
+	for _, name := range []string{"gemel", "lab"} {
+		err := copyFile(filepath.Join(from, name), filepath.Join(to, name))
+		if errors.Is(err, os.ErrNotExist) && bare {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("copy the binaries: %w; next: make build", err)
+		}
+	}
+	return nil
+}
+
+// copyFile replaces the target in one step: a box may be running the old one.
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = source.Close() }()
+	target, err := os.OpenFile(to+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	if err = errors.Join(err, target.Close()); err != nil {
+		return err
+	}
+	return os.Rename(to+".new", to)
+}
+
+func (c *Cluster) startAll(ctx context.Context, bare bool) error {
+	boxes := Boxes()
+	errs := make([]error, len(boxes))
+	var started sync.WaitGroup
+	for i, box := range boxes {
+		started.Go(func() { errs[i] = c.ensureBox(ctx, box, bare) })
+	}
+	started.Wait()
+	return errors.Join(errs...)
+}
+
+// checkAllOn finds a box whose first process ended right after its start.
+func (c *Cluster) checkAllOn(ctx context.Context) error {
+	for _, box := range Boxes() {
+		found, err := c.inspect(ctx, box.Name)
+		if err != nil {
+			return err
+		}
+		if !found.State.Running {
+			return fmt.Errorf("%s ended with code %d: %w; next: docker logs %s",
+				box.Name, found.State.ExitCode, ErrOff, ContainerName(c.lab, box.Name))
+		}
+	}
+	return nil
+}
