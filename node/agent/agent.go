@@ -23,6 +23,8 @@ const (
 	stopGrace = 2 * time.Second
 	dropWait  = 5 * time.Second // for the last drop of the addresses
 	endWait   = 5 * time.Second // for goroutines to end at the very end
+	// lingerWait bounds how long a stopping node waits for the peer's election.
+	lingerWait = 3 * time.Second
 )
 
 // parts is everything an Agent is put together from.
@@ -211,6 +213,7 @@ func (a *Agent) leave(ctx context.Context) {
 }
 
 func (o *owner) leave(ctx context.Context) {
+	was := o.primaryHere()
 	left := o.order(ctx, failover.OrderLeave)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropWait)
 	defer cancel()
@@ -224,6 +227,23 @@ func (o *owner) leave(ctx context.Context) {
 		o.note("agent.stop-hard", "The volume was not let go cleanly; its addresses and services were taken down.", err.Error())
 	}
 	o.releases.Wait()
+	o.handOver.Wait()
+	if was && left == nil {
+		o.linger(ctx)
+	}
+}
+
+// linger keeps this node's vote at hand until the peer has been elected: without
+// the witness nobody else could give it.
+func (o *owner) linger(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lingerWait)
+	defer cancel()
+	for ctx.Err() == nil && o.view.Load().Peer.Alive {
+		if heard := o.heard.Load(); heard != nil && heard.Role == rolePrimary {
+			return
+		}
+		pause(ctx, tickEvery)
+	}
 }
 
 // end waits for all goroutines, but not for ever: a step that hangs in the

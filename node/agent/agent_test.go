@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"net"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -395,5 +397,25 @@ func TestStatusTellsTheWholeStory(t *testing.T) {
 	s.owner.lose("killed")
 	if st := s.agent.status(); st.ReplicatorProblem == "" || st.Volumes[0].Problem == "" {
 		t.Errorf("status without a replicator: %+v", st)
+	}
+}
+
+// What runs no more is told apart from what does not answer: only the first
+// proves that the device is gone.
+func TestGoneReplicatorIsNoSlowReplicator(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "replicator.sock")
+	client := replicaClient{control.NewClient(path)}
+	if _, err := client.State(t.Context()); !errors.Is(err, errReplicatorGone) {
+		t.Errorf("missing socket: %v", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := client.State(ctx); err == nil || errors.Is(err, errReplicatorGone) {
+		t.Errorf("silent socket: %v", err)
 	}
 }

@@ -203,7 +203,8 @@ func fit(role failover.Role, s *control.VolumeState) bool {
 		return false
 	}
 	r := report(*s)
-	return r.Usable && r.DiskWhole && s.Disk != control.Outdated
+	// A created replica is incomplete too, but may start a volume's first reign.
+	return r.Usable && (r.DiskWhole || r.Created) && s.Disk != control.Outdated
 }
 
 func newer(a, b arbiter.Accepted) arbiter.Accepted {

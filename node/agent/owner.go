@@ -49,6 +49,7 @@ type owner struct {
 
 	orders   orders
 	releases sync.WaitGroup // releases under way; a hand-over waits for them
+	handOver sync.WaitGroup // hand-over under way; the agent's end waits for it
 	wg       sync.WaitGroup
 	lastStep time.Duration
 }
@@ -136,6 +137,7 @@ func (o *owner) act(ctx context.Context, action failover.Action) {
 	case failover.Run:
 		o.course.start(ctx, a, func(err error) { o.stepDone(ctx, a.Step, err) })
 	case failover.TellHandOver:
+		o.handOver.Add(1)
 		o.spawn(func() { o.tellHandOver(ctx, a) })
 	case failover.Answer:
 		o.orders.answer(a.ID, a.Err)
@@ -189,6 +191,7 @@ func (o *owner) sendRelease(ctx context.Context, a failover.SendRelease) {
 // tellHandOver follows the releases: the peer's campaign must not meet a lease
 // that has just been given up.
 func (o *owner) tellHandOver(ctx context.Context, a failover.TellHandOver) {
+	defer o.handOver.Done()
 	o.releases.Wait()
 	ctx, cancel := context.WithTimeout(ctx, handOverWait)
 	defer cancel()
