@@ -25,7 +25,7 @@ func newMirror(r *room, w *wiring, size int64) (*mirror, error) {
 		return nil, err
 	}
 	far := "addr.type=inet,addr.host=" + addressB + ",addr.port=" + mirrorPort
-	b, err := r.start(w.b, "mirror-b", nil, "qemu-storage-daemon",
+	b, err := r.start(w.b, "mirror-b", "qemu-storage-daemon",
 		"--blockdev", fileNode(images[1]), "--blockdev", "driver=raw,file=file,node-name=disk",
 		"--nbd-server", far, "--export", "nbd,id=e,node-name=disk,name=disk,writable=on")
 	if err != nil {
@@ -35,7 +35,7 @@ func newMirror(r *room, w *wiring, size int64) (*mirror, error) {
 	if err := waitPort(r, w.a, addressB, mirrorPort, b); err != nil {
 		return nil, err
 	}
-	a, err := r.start(w.a, "mirror-a", nil, "qemu-storage-daemon",
+	a, err := r.start(w.a, "mirror-a", "qemu-storage-daemon",
 		"--chardev", "socket,id=c,path="+qmp+",server=on,wait=off", "--monitor", "chardev=c",
 		"--blockdev", fileNode(images[0]), "--blockdev", "driver=raw,file=file,node-name=disk",
 		"--blockdev", "driver=nbd,server.type=inet,server.host="+addressB+",server.port="+mirrorPort+",export=disk,node-name=far",

@@ -74,7 +74,11 @@ func (p *pair) furnish(images []string) error {
 
 func (p *pair) home(box string) string   { return filepath.Join(p.room.dir, box) }
 func (p *pair) config(box string) string { return filepath.Join(p.home(box), "gemel.yaml") }
-func (p *pair) env(box string) []string  { return []string{"GEMEL_CONFIG=" + p.config(box)} }
+
+// argv is a command line of the product on a box.
+func (p *pair) argv(box string, args ...string) []string {
+	return append([]string{p.gemel, "--config", p.config(box)}, args...)
+}
 
 // configText is a configuration with nothing on top of the volume: its device is all that is used.
 func configText(box, dir, home, image string) string {
@@ -100,12 +104,12 @@ volumes:
 
 // startAll starts the daemons and makes the replicas. They are stopped in reverse: the peer before the Primary.
 func (p *pair) startAll(namespaces [2]string, witnessNS string) error {
-	if _, err := p.room.start(witnessNS, witnessName, p.env(witnessName), p.gemel, "witness"); err != nil {
+	if _, err := p.room.start(witnessNS, witnessName, p.argv(witnessName, "witness")...); err != nil {
 		return err
 	}
 	for i, box := range nodeNames {
 		for _, role := range []string{"replicator", "agent"} {
-			d, err := p.room.start(namespaces[i], box+"-"+role, p.env(box), p.gemel, role)
+			d, err := p.room.start(namespaces[i], box+"-"+role, p.argv(box, role)...)
 			if err != nil {
 				return err
 			}
@@ -115,7 +119,7 @@ func (p *pair) startAll(namespaces [2]string, witnessNS string) error {
 	for i, box := range nodeNames {
 		err := p.room.await("the volume's replica on "+box, 15*time.Second, 200*time.Millisecond, p.daemons[i],
 			func() (bool, error) {
-				_, err := p.command(box, "volume", "create", volumeName, "--force")
+				_, err := p.command(box, "volume", "create", volumeName)
 				return err == nil, err
 			})
 		if err != nil {
@@ -127,7 +131,8 @@ func (p *pair) startAll(namespaces [2]string, witnessNS string) error {
 
 // command runs a command of the product as an operator on that box would.
 func (p *pair) command(box string, args ...string) ([]byte, error) {
-	return output(p.room.ctx, "env", append([]string{p.env(box)[0], p.gemel}, args...)...)
+	argv := p.argv(box, args...)
+	return output(p.room.ctx, argv[0], argv[1:]...)
 }
 
 // volume asks a node for its view of the volume.
@@ -151,28 +156,28 @@ func (p *pair) volume(box string) (api.Volume, error) {
 // firstReign waits until one node is Primary with a device and the other holds
 // everything, and takes the rate of that first sync.
 func (p *pair) firstReign() error {
-	err := p.room.await("a Primary", birthWait, 100*time.Millisecond, p.all(), func() (bool, error) {
-		for i, box := range nodeNames {
-			v, err := p.volume(box)
-			if err != nil {
-				return false, err
-			}
-			if v.Device != "" {
-				p.primary, p.target = i, target{device: v.Device}
-				return true, nil
-			}
-			err = fmt.Errorf("%s is %s, %s, %s: %s %s", box, v.Role, v.Disk, v.Phase, v.Refusal, v.Problem)
-			if i == 1 {
-				return false, err
-			}
-		}
-		return false, nil
-	})
-	if err != nil {
+	if err := p.room.await("a Primary", birthWait, 100*time.Millisecond, p.all(), p.findPrimary); err != nil {
 		return err
 	}
 	p.guardDevice()
 	return p.watchSync()
+}
+
+// findPrimary looks for the node that shows a device; its error says what each node waits for.
+func (p *pair) findPrimary() (bool, error) {
+	var waiting []error
+	for i, box := range nodeNames {
+		v, err := p.volume(box)
+		if err == nil && v.Device != "" {
+			p.primary, p.target = i, target{device: v.Device}
+			return true, nil
+		}
+		if err == nil {
+			err = fmt.Errorf("%s is %s, %s, %s: %s %s", box, v.Role, v.Disk, v.Phase, v.Refusal, v.Problem)
+		}
+		waiting = append(waiting, err)
+	}
+	return false, errors.Join(waiting...)
 }
 
 func (p *pair) all() []*daemon { return append(append([]*daemon{}, p.daemons[0]...), p.daemons[1]...) }

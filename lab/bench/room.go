@@ -164,15 +164,14 @@ type daemon struct {
 }
 
 // start runs a program in a network namespace until stop, or until the room is unmade.
-func (r *room) start(ns, name string, env []string, args ...string) (*daemon, error) {
+func (r *room) start(ns, name string, argv ...string) (*daemon, error) {
 	d := &daemon{name: name, log: filepath.Join(r.dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", name, err)
 	}
 	defer func() { _ = log.Close() }()
-	d.cmd = exec.Command("nsenter", append([]string{"--net=/run/netns/" + ns}, args...)...)
-	d.cmd.Env = append(os.Environ(), env...)
+	d.cmd = exec.Command("nsenter", append([]string{"--net=/run/netns/" + ns}, argv...)...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	ownGroup(d.cmd)
 	if err := d.cmd.Start(); err != nil {

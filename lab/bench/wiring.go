@@ -68,7 +68,7 @@ func waitPort(r *room, ns, host, port string, watched ...*daemon) error {
 
 // tcpLimit returns the MB/s of payload that one TCP stream carries over the private cable.
 func (w *wiring) tcpLimit(r *room, seconds int) (float64, error) {
-	server, err := r.start(w.b, "iperf3", nil, "iperf3", "--server", "--bind", addressB)
+	server, err := r.start(w.b, "iperf3", "iperf3", "--server", "--bind", addressB)
 	if err != nil {
 		return 0, err
 	}
