@@ -1,0 +1,133 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"gemel/node/block"
+	"gemel/node/config"
+	"gemel/node/frontend"
+	"gemel/node/frontend/fuseloop"
+	"gemel/node/replicator/volume"
+)
+
+// marker tells the program that it was started anew in its own mount namespace;
+// its value is the namespace's name.
+const marker = "GEMEL_REPLICATOR_NAMESPACE"
+
+const (
+	ownNamespace  = "/proc/thread-self/ns/mnt"
+	initNamespace = "/proc/1/ns/mnt"
+)
+
+// enterNamespace makes sure that the process lives in a mount namespace apart
+// from the one where volumes are mounted: one process group dying at once must
+// not unmount a file system that waits for this very process. Started in the
+// namespace of process 1 it makes a new one and starts the program anew inside,
+// with the same process number; it does not return then.
+func enterNamespace(cfg *config.Config, log *slog.Logger) error {
+	own, err := os.Readlink(ownNamespace)
+	if err != nil {
+		return fmt.Errorf("find the mount namespace: %w", err)
+	}
+	first, err := os.Readlink(initNamespace)
+	if own == os.Getenv(marker) || err == nil && own != first {
+		return os.Unsetenv(marker)
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("enter a mount namespace: %w", err)
+	}
+	// Never unlocked: the namespace belongs to this thread until exec makes it
+	// the only one.
+	runtime.LockOSThread()
+	if err := leaveNamespace(cfg, log); err != nil {
+		return err
+	}
+	own, err = os.Readlink(ownNamespace)
+	if err != nil {
+		return fmt.Errorf("find the mount namespace: %w", err)
+	}
+	err = unix.Exec(executable, os.Args, append(os.Environ(), marker+"="+own)) //nolint:gosec // this program
+	return fmt.Errorf("start %s in its mount namespace: %w", executable, err)
+}
+
+// leaveNamespace gives the thread a mount namespace of its own, in which the
+// volumes of an earlier life are not mounted.
+func leaveNamespace(cfg *config.Config, log *slog.Logger) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("make a mount namespace for the replicator: %w; it needs CAP_SYS_ADMIN, run it as root", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the replicator's mounts private: %w", err)
+	}
+	for _, v := range cfg.Volumes {
+		if v.Mount.Path == "" {
+			continue
+		}
+		err := unix.Unmount(v.Mount.Path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err == nil {
+			log.Info("a mount of an earlier life is left out of the replicator's namespace", "path", v.Mount.Path)
+		}
+	}
+	// Best effort: memory for I/O must not wait for I/O on our own device.
+	if err := unix.Prctl(unix.PR_SET_IO_FLUSHER, 1, 0, 0, 0); err != nil {
+		log.Info("the kernel does not let the replicator be an I/O flusher; do not put swap on a volume", "reason", err)
+	}
+	return nil
+}
+
+// lockMemory keeps the process out of swap, page by page as it uses them.
+func lockMemory(log *slog.Logger) {
+	err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
+	if err != nil {
+		log.Warn("the replicator's memory is not locked; swap can slow it down",
+			"reason", err, "next", "give it CAP_IPC_LOCK or LimitMEMLOCK=infinity")
+		return
+	}
+	log.Info("the replicator's memory is locked")
+}
+
+// exportWith shows volumes through FUSE and loop.
+func exportWith(cfg *config.Config, log *slog.Logger) func(string) volume.Exporter {
+	return func(name string) volume.Exporter {
+		return exporter{log: log.With("volume", name), options: frontend.Options{
+			Name: name, Dir: filepath.Join(cfg.RunDir, "frontend"), DeviceDir: cfg.DeviceDir}}
+	}
+}
+
+type exporter struct {
+	options frontend.Options
+	log     *slog.Logger
+}
+
+// Attach shows dev to the kernel.
+func (e exporter) Attach(dev block.Device) (string, func(force bool) error, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
+	defer cancel()
+	a, err := fuseloop.Attach(ctx, e.options, dev)
+	if err != nil {
+		return "", nil, err
+	}
+	return a.Path(), func(force bool) error { return e.detach(a, force) }, nil
+}
+
+// detach takes the device away. One that is cut off and only waits for its last
+// user counts as gone: it cannot reach the volume any more.
+func (e exporter) detach(a frontend.Attachment, force bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
+	defer cancel()
+	err := a.Detach(ctx, force)
+	if errors.Is(err, frontend.ErrLingers) {
+		e.log.Warn("the device is cut off and goes away when its last user closes it", "reason", err)
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,241 @@
+package replicator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"gemel/node/arbiter"
+	"gemel/node/config"
+	"gemel/node/replicator/control"
+	"gemel/node/replicator/disk"
+	"gemel/node/replicator/link"
+	"gemel/node/replicator/meta"
+	"gemel/node/replicator/resync"
+	"gemel/node/replicator/volume"
+)
+
+// slot is one configured volume: running, or not running with the reason.
+type slot struct {
+	d    *daemon
+	conf *config.Volume
+
+	changing sync.Mutex // one start, stop or create at a time
+
+	mu      sync.Mutex
+	vol     *volume.Volume // nil while not running
+	disk    *disk.Disk
+	remove  func() // ends the listening for the peer
+	problem string
+	retry   bool   // the problem may go away by itself
+	seq     uint64 // added to the volume's own, so that the sum never goes back
+	stopped bool
+}
+
+func newSlot(d *daemon, conf *config.Volume) *slot {
+	return &slot{d: d, conf: conf, problem: "the volume is being opened"}
+}
+
+// running returns the volume, or an *control.Error saying why it does not run.
+func (s *slot) running() (*volume.Volume, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.vol == nil {
+		return nil, &control.Error{Code: control.CodeNotRunning,
+			Message: fmt.Sprintf("volume %s does not run on this node: %s", s.conf.Name, s.problem)}
+	}
+	return s.vol, nil
+}
+
+// state is what the agent sees.
+func (s *slot) state() control.VolumeState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.vol != nil {
+		state := s.vol.State()
+		state.Seq += s.seq
+		return state
+	}
+	return control.VolumeState{
+		Name: s.conf.Name, Problem: s.problem, Backing: s.conf.Device, Seq: s.seq,
+		Role: control.Secondary, Disk: control.Diskless, PeerDisk: control.Unknown,
+		Connection: control.Connecting, ConnectionReason: "there is no usable replica on this node",
+		Record: arbiter.Record{Fresh: true},
+	}
+}
+
+// start opens device and metadata and runs the volume; a failure becomes the
+// slot's problem.
+func (s *slot) start() {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.open()
+}
+
+// again is start for a volume whose problem may have gone away.
+func (s *slot) again() {
+	s.mu.Lock()
+	due := s.vol == nil && s.retry && !s.stopped
+	s.mu.Unlock()
+	if due {
+		s.start()
+	}
+}
+
+// open does the work of start; s.changing is held.
+func (s *slot) open() {
+	d, err := disk.Open(s.conf.Device)
+	if err != nil {
+		s.fail(err, true)
+		return
+	}
+	store, err := meta.Open(d, s.params())
+	if err != nil {
+		s.closeDisk(d)
+		s.fail(err, false)
+		return
+	}
+	s.run(d, store)
+}
+
+// run starts the volume on open metadata; s.changing is held.
+func (s *slot) run(d *disk.Disk, store *meta.Store) {
+	for _, note := range []string{d.Note(), store.Note()} {
+		if note != "" {
+			s.d.log.Warn(note, "volume", s.conf.Name)
+		}
+	}
+	connect, remove, err := s.connect()
+	if err == nil {
+		var v *volume.Volume
+		if v, err = volume.New(s.options(d, store, connect)); err == nil {
+			s.set(v, d, remove)
+			return
+		}
+		remove()
+	}
+	s.closeDisk(d)
+	s.fail(err, false)
+}
+
+// connect returns this node's way of meeting the peer: node 0 dials.
+func (s *slot) connect() (c volume.Connect, remove func(), err error) {
+	if s.d.listener != nil {
+		c, remove = volume.Accept(s.d.listener, s.conf.Name)
+		return c, remove, nil
+	}
+	var dialer *link.Dialer
+	if dialer, err = s.d.dialer(); err != nil {
+		return nil, nil, err
+	}
+	return volume.Dial(dialer), func() {}, nil
+}
+
+func (s *slot) params() meta.Params {
+	return meta.Params{Cluster: s.d.cfg.Cluster, Volume: s.conf.Name, Node: s.d.node}
+}
+
+func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) volume.Options {
+	log := s.d.log.With("volume", s.conf.Name)
+	return volume.Options{
+		Cluster: s.d.cfg.Cluster, Name: s.conf.Name, Node: s.d.node, Backing: s.conf.Device,
+		Disk: d, Store: store, Connect: connect, Exporter: s.d.export(s.conf.Name),
+		PeerTimeout: s.d.cfg.Replication.PeerTimeout, ConnectInterval: s.d.cfg.Replication.ConnectInterval,
+		Lease:   s.d.cfg.Timing.Lease,
+		Resync:  resync.Limits{MaxRate: s.d.cfg.Replication.MaxRate()},
+		Changed: s.d.touch,
+		Log: func(text string, err error) {
+			if err != nil {
+				log.Warn(text, "reason", err)
+				return
+			}
+			log.Info(text)
+		},
+		Seed: randomSeed(),
+	}
+}
+
+// set makes v the slot's volume.
+func (s *slot) set(v *volume.Volume, d *disk.Disk, remove func()) {
+	s.mu.Lock()
+	s.vol, s.disk, s.remove, s.problem, s.retry = v, d, remove, "", false
+	s.seq++
+	s.mu.Unlock()
+	s.d.log.Info("the volume runs as Secondary", "volume", s.conf.Name, "device", s.conf.Device, "bytes", d.Size())
+	s.d.touch()
+}
+
+// fail records why the volume does not run. It is logged and told once.
+func (s *slot) fail(err error, retry bool) {
+	text := err.Error()
+	if errors.Is(err, fs.ErrNotExist) {
+		retry = true
+	}
+	s.mu.Lock()
+	news := s.problem != text
+	s.problem, s.retry = text, retry
+	if news {
+		s.seq++
+	}
+	s.mu.Unlock()
+	if news {
+		s.d.log.Error("the volume cannot be used", "volume", s.conf.Name, "reason", text)
+		s.d.touch()
+	}
+}
+
+func (s *slot) closeDisk(d *disk.Disk) {
+	if err := d.Close(); err != nil {
+		s.d.log.Warn("close the backing device", "volume", s.conf.Name, "reason", err)
+	}
+}
+
+// stop ends the volume for good.
+func (s *slot) stop() {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.halt("the replicator stops")
+}
+
+// halt ends a running volume: a Primary demotes cleanly if its device is
+// unused, else it lets go and what uses the device gets errors. s.changing is
+// held.
+func (s *slot) halt(why string) {
+	s.mu.Lock()
+	v, d, remove := s.vol, s.disk, s.remove
+	s.mu.Unlock()
+	if v == nil {
+		return
+	}
+	if v.State().Role == control.Primary {
+		s.leave(v)
+	}
+	remove()
+	_ = v.Close() // always nil
+	last := v.State().Seq
+	s.mu.Lock()
+	s.vol, s.disk, s.remove, s.problem, s.retry = nil, nil, nil, why, false
+	s.seq += last + 1
+	s.mu.Unlock()
+	s.closeDisk(d)
+	s.d.touch()
+}
+
+func (s *slot) leave(v *volume.Volume) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveClean)
+	defer cancel()
+	err := v.Demote(ctx, control.DemoteRequest{Volume: s.conf.Name, Clean: true})
+	if err == nil {
+		return
+	}
+	s.d.log.Warn("the Primary could not leave cleanly and lets go; what uses the device gets errors",
+		"volume", s.conf.Name, "reason", err)
+	if err := v.Demote(ctx, control.DemoteRequest{Volume: s.conf.Name}); err != nil {
+		s.d.log.Warn("let go", "volume", s.conf.Name, "reason", err)
+	}
+}
