@@ -42,7 +42,7 @@ func (p *Proposer) Superseded() bool { return p.superseded }
 // to: then Refusal is final unless it is LeaseHeld.
 func (p *Proposer) Answered() bool {
 	for _, v := range p.votes[:p.voters] {
-		if !v.promised && !v.unreachable && v.wait == 0 && v.record.Promised <= p.epoch {
+		if !v.promised && !v.outdated && !v.unreachable && v.wait == 0 && v.record.Promised <= p.epoch {
 			return false
 		}
 	}
@@ -84,11 +84,11 @@ func (p *Proposer) Refusal() Refusal {
 	switch newest := p.newestKnown(); {
 	case higher && p.superiority():
 		return Refusal{Kind: HigherPromise, Epoch: p.highest}
-	case wait > 0:
+	case wait > 0 && !p.knownOutdated():
 		return Refusal{Kind: LeaseHeld, Wait: wait}
-	case p.promises() >= 2 && p.Answered() && !newest.Set.Has(p.self):
+	case p.knownOutdated(), p.promises() >= 2 && p.Answered() && !newest.Set.Has(p.self):
 		return Refusal{Kind: Outdated, Newest: newest}
-	case p.ownAmnesia() && p.Answered():
+	case p.ownAmnesia() && p.promises() > 0 && p.Answered():
 		return Refusal{Kind: Amnesia}
 	}
 	return p.noMajority()
@@ -102,7 +102,7 @@ func (p *Proposer) refusalByHand() Refusal {
 		return Refusal{Kind: HigherPromise, Epoch: p.highest}
 	case wait > 0:
 		return Refusal{Kind: LeaseHeld, Wait: wait}
-	case !self.promised:
+	case !p.ownVote() && !self.outdated:
 		return p.noMajority()
 	case p.stale || p.born():
 		return Refusal{}
@@ -160,11 +160,22 @@ func (p *Proposer) noMajority() Refusal {
 // newestKnown returns the newest set among the promises of voters with a memory.
 func (p *Proposer) newestKnown() (newest arbiter.Accepted) {
 	for _, v := range p.votes[:p.voters] {
-		if v.promised && !v.fresh {
+		if (v.promised || v.outdated) && !v.fresh {
 			newest = newer(newest, v.record.Accepted)
 		}
 	}
 	return newest
+}
+
+// knownOutdated reports that a voter refused because its newest set lacks this
+// node; that is final until the set changes.
+func (p *Proposer) knownOutdated() bool {
+	for _, v := range p.votes[:p.voters] {
+		if v.outdated {
+			return true
+		}
+	}
+	return false
 }
 
 // Wait is how long a lease still bars the campaign; zero when none does.

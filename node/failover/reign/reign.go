@@ -183,7 +183,7 @@ func (p *Proposer) Retry() []Message {
 func (p *Proposer) ask(voter arbiter.NodeID) (Message, bool) {
 	switch p.state {
 	case Preparing:
-		if p.votes[voter].promised || voter != p.self && !p.votes[p.self].promised {
+		if p.votes[voter].promised || voter != p.self && !p.ownVote() {
 			return Message{}, false
 		}
 		return p.prepare(voter), true
@@ -191,6 +191,13 @@ func (p *Proposer) ask(voter arbiter.NodeID) (Message, bool) {
 		return p.askAccept(voter)
 	}
 	return Message{}, false
+}
+
+// ownVote reports whether this node's own register is won: it promised, or an
+// operator's word overrides that it knows a newer set without this node.
+func (p *Proposer) ownVote() bool {
+	self := &p.votes[p.self]
+	return self.promised || p.stale && self.outdated
 }
 
 func (p *Proposer) askAccept(voter arbiter.NodeID) (Message, bool) {

@@ -11,6 +11,7 @@ type vote struct {
 	promised    bool
 	accepted    bool // the newest set
 	unreachable bool // did not answer the last question
+	outdated    bool // refused because its newest set lacks this node
 	fresh       bool // lost its memory; see mayJoin
 	wait        time.Duration
 	record      arbiter.Record // as of its promise or refusal
@@ -39,8 +40,14 @@ func (p *Proposer) promised(voter arbiter.NodeID, reply arbiter.PrepareReply) []
 	}
 	v.record, v.wait, v.unreachable = reply.Record, reply.Wait, false
 	v.promised, v.fresh = reply.OK, reply.Record.Fresh
+	v.outdated = reply.Refusal == arbiter.RefusedOutdated
 	v.joinFrom = 1
 	if !reply.OK {
+		// Nothing is repeated at once: a refusal would be answered by a
+		// question for ever. Retry does it in its time.
+		if voter == p.self && p.ownVote() {
+			return p.askOthers()
+		}
 		return nil
 	}
 	if !p.byHand && p.elected() {
@@ -50,6 +57,15 @@ func (p *Proposer) promised(voter arbiter.NodeID, reply arbiter.PrepareReply) []
 		return p.Retry() // now the others may be asked
 	}
 	return nil
+}
+
+func (p *Proposer) askOthers() (out []Message) {
+	for _, m := range p.Retry() {
+		if m.Voter != p.self {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // joined takes the promise of a voter that needs one before it can record: a
@@ -121,6 +137,9 @@ func newer(a, b arbiter.Accepted) arbiter.Accepted {
 func (p *Proposer) stand() []Message {
 	p.state = Accepting
 	p.version = 0
+	for i := range p.votes { // what was found out is decided on
+		p.votes[i].record, p.votes[i].wait, p.votes[i].unreachable = arbiter.Record{}, 0, false
+	}
 	p.propose(arbiter.Only(p.self))
 	return p.Retry()
 }
@@ -163,6 +182,10 @@ func (p *Proposer) Accepted(voter arbiter.NodeID, proposal arbiter.Accepted, rep
 		return nil
 	case !reply.OK && reply.Record.Fresh:
 		return p.forgot(voter)
+	case !reply.OK && voter == p.self && proposal == p.pending && reply.Record.Accepted.Epoch == p.epoch:
+		// A request of this node's former agent came in after Resume looked.
+		// Nobody else saw ours, so what the register holds is to be proposed.
+		return p.Resume(reply.Record)
 	case !reply.OK || proposal != p.newest() || v.accepted:
 		return nil
 	}

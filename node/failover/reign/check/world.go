@@ -1,0 +1,216 @@
+package check
+
+import (
+	"gemel/node/arbiter"
+	"gemel/node/failover/reign"
+)
+
+// Epochs 2 to 9 and versions 1 to 4 fit into the request bits.
+const (
+	firstEpoch  = 2
+	epochs      = 8
+	maxVersions = 4
+)
+
+// world is one global state. It is a comparable value.
+type world struct {
+	regs  [3]arbiter.Register
+	props [2]reign.Proposer
+	reps  [2]replica
+	link  link
+
+	// Requests ever sent and not yet without effect: the network may deliver
+	// each of them at any time and any number of times.
+	prepares [3]uint8         // by voter: bit epoch-firstEpoch
+	accepts  [3][epochs]uint8 // by voter and epoch: bit (version-1)*2, plus 1 for both
+	// The last reply of each kind on its way, by proposer and voter.
+	promises  [2][3]promise
+	recorded  [2][3]recorded
+	writes    uint8            // how many were issued
+	acked     uint8            // bits of the writes the application was told are safe
+	best      arbiter.Accepted // the newest set a proposer ever knew to be chosen
+	offered   arbiter.Accepted // the newest set of both that any voter ever recorded
+	spent     spent
+	violation uint8 // of the real code's own assertions
+}
+
+// replica is the model of a node's data plane; data survives a crash.
+type replica struct {
+	data   uint8         // bits of the writes on its disk
+	reign  arbiter.Epoch // as Primary; zero: Secondary
+	chosen arbiter.Accepted
+	open   arbiter.Set // union of the sets its register recorded since chosen
+	ready  bool        // the peer holds all, and completions wait for it
+	flying uint8       // issued here, not complete
+	onPeer uint8       // the peer said it has them
+}
+
+// link is the replication connection; it dies with either end.
+type link struct {
+	up       bool
+	source   arbiter.NodeID
+	epoch    arbiter.Epoch
+	resynced bool
+	sent     uint8 // writes on their way
+	acks     uint8 // acknowledgements on their way
+}
+
+type promise struct {
+	epoch  arbiter.Epoch // zero: none
+	ok     bool
+	record arbiter.Record
+}
+
+type recorded struct {
+	proposal arbiter.Accepted // version zero: none
+	ok       bool
+	record   arbiter.Record
+}
+
+type spent struct{ campaigns, changes, cuts, restarts, crashes, losses uint8 }
+
+// start is the first state of a run.
+func (s *search) start() world {
+	w := world{}
+	for n := range w.props {
+		w.props[n] = reign.New(arbiter.NodeID(n), true)
+	}
+	for v := range w.regs {
+		w.regs[v].Record.Fresh = true
+	}
+	if s.bounds.From != Birth {
+		w.settle(step{kind: campaign})
+		w.settle(step{kind: promote})
+	}
+	if s.bounds.From == Pair {
+		for _, k := range []kind{connect, resync, becomeReady, grow, tell} {
+			w.settle(step{kind: k})
+		}
+	}
+	w.spent, w.prepares, w.accepts = spent{}, [3]uint8{}, [3][epochs]uint8{}
+	return w
+}
+
+// settle takes a step and delivers everything that follows from it. Eight
+// rounds are more than any step needs.
+func (w *world) settle(st step) {
+	w.take(st, None)
+	for range 8 {
+		for _, next := range w.deliveries() {
+			w.take(next, None)
+		}
+		w.tidy()
+	}
+	w.promises, w.recorded = [2][3]promise{}, [2][3]recorded{}
+}
+
+// send puts a proposer's messages on the network.
+func (w *world) send(n arbiter.NodeID, messages []reign.Message, mutant Mutant) {
+	for _, m := range messages {
+		switch m.Kind {
+		case reign.SendPrepare:
+			w.prepares[m.Voter] |= 1 << (m.Epoch - firstEpoch)
+		case reign.SendAccept:
+			w.request(m.Voter, m.Proposal)
+			if mutant == OthersFirst && m.Voter == n {
+				w.request(1-n, m.Proposal)
+				w.request(arbiter.Witness, m.Proposal)
+			}
+		}
+	}
+}
+
+func (w *world) request(voter arbiter.NodeID, p arbiter.Accepted) {
+	w.accepts[voter][p.Epoch-firstEpoch] |= 1 << bitOf(p)
+}
+
+func bitOf(p arbiter.Accepted) uint8 {
+	bit := uint8(p.Version-1) * 2
+	if p.Set == arbiter.Both {
+		bit++
+	}
+	return bit
+}
+
+func proposalOf(epoch arbiter.Epoch, bit uint8) arbiter.Accepted {
+	p := arbiter.Accepted{Epoch: epoch, Version: uint32(bit/2) + 1, Set: arbiter.Only(epoch.Owner())}
+	if bit%2 == 1 {
+		p.Set = arbiter.Both
+	}
+	return p
+}
+
+// tidy forgets messages that can have no effect any more, so that states which
+// differ only in them count as one.
+func (w *world) tidy() {
+	if l := w.link; l.up && w.regs[1-l.source].Record.Promised > l.epoch {
+		w.link.sent = 0 // the peer refuses them
+	}
+	for v := range w.regs {
+		w.tidyRequests(v)
+	}
+	for n := range w.props {
+		for v := range arbiter.NodeID(3) {
+			w.tidyReplies(n, v)
+		}
+	}
+}
+
+// tidyReplies drops a reply that the proposer would ignore.
+func (w *world) tidyReplies(n int, v arbiter.NodeID) {
+	before := w.props[n]
+	if m := w.promises[n][v]; m.epoch != 0 {
+		p := before
+		p.Promise(v, m.epoch, arbiter.PrepareReply{OK: m.ok, Record: m.record})
+		if p == before {
+			w.promises[n][v] = promise{}
+		}
+	}
+	if m := w.recorded[n][v]; m.proposal.Version != 0 {
+		p := before
+		p.Accepted(v, m.proposal, arbiter.AcceptReply{OK: m.ok, Record: m.record})
+		if p == before {
+			w.recorded[n][v] = recorded{}
+		}
+	}
+}
+
+func (w *world) tidyRequests(v int) {
+	record := w.regs[v].Record
+	for i := range epochs {
+		epoch := arbiter.Epoch(i + firstEpoch)
+		current := w.props[epoch.Owner()].Epoch() == epoch
+		if current || epoch > record.Promised {
+			continue
+		}
+		w.prepares[v] &^= 1 << i
+		if epoch < record.Promised || epoch < record.Accepted.Epoch {
+			w.accepts[v][i] = 0
+		}
+	}
+}
+
+// broken names the invariant that does not hold.
+func (w *world) broken() string {
+	if w.violation != 0 {
+		return [...]string{
+			"", "a register was asked to record two sets under one epoch and version",
+			"a node was elected that the newest in-sync set does not hold",
+			"a set of an old epoch was chosen although a node outside it reigns",
+		}[w.violation]
+	}
+	for n := range arbiter.NodeID(2) {
+		if w.best.Set.Has(n) && w.acked&^w.reps[n].data != 0 {
+			return "an acknowledged write is missing on a member of the newest in-sync set"
+		}
+	}
+	for a := range w.regs {
+		for b := range a {
+			x, y := w.regs[a].Record.Accepted, w.regs[b].Record.Accepted
+			if x.Epoch == y.Epoch && x.Version == y.Version && x.Set != y.Set {
+				return "two voters recorded different sets under one epoch and version"
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,305 @@
+package reign_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/failover/reign"
+)
+
+// court is three real registers that answer at once unless they are down.
+type court struct {
+	t    *testing.T
+	regs [3]arbiter.Register
+	down [3]bool
+	now  time.Duration
+}
+
+func newCourt(t *testing.T) *court {
+	t.Helper()
+	c := &court{t: t}
+	for v := range c.regs {
+		c.regs[v].Record.Fresh = true
+	}
+	return c
+}
+
+// ask delivers messages and everything that follows from the answers.
+func (c *court) ask(p *reign.Proposer, messages []reign.Message) {
+	c.t.Helper()
+	for rounds := 0; len(messages) > 0; rounds++ {
+		if rounds > 100 {
+			c.t.Fatal("the proposer never rests")
+		}
+		m := messages[0]
+		messages = append(messages[1:], c.answer(p, m)...)
+	}
+}
+
+func (c *court) answer(p *reign.Proposer, m reign.Message) []reign.Message {
+	if c.down[m.Voter] {
+		p.Unreachable(m.Voter, m.Epoch)
+		return nil
+	}
+	if m.Kind == reign.SendPrepare {
+		reply, _ := c.regs[m.Voter].Prepare(c.now, m.Epoch)
+		return p.Promise(m.Voter, m.Epoch, reply)
+	}
+	reply, _ := c.regs[m.Voter].Accept(c.now, m.Proposal)
+	return p.Accepted(m.Voter, m.Proposal, reply)
+}
+
+func (c *court) campaign(p *reign.Proposer, epoch arbiter.Epoch) {
+	c.t.Helper()
+	c.ask(p, p.Campaign(epoch))
+}
+
+// pair is a court in which node 0 reigns in epoch 2 and both nodes are in sync.
+func pair(t *testing.T) (*court, reign.Proposer) {
+	t.Helper()
+	c, p := newCourt(t), reign.New(0, true)
+	c.campaign(&p, 2)
+	c.ask(&p, p.Grow())
+	if p.State() != reign.Reigning || p.Chosen().Set != arbiter.Both {
+		t.Fatalf("state %v, chosen %+v", p.State(), p.Chosen())
+	}
+	return c, p
+}
+
+func TestBirthNeedsEveryVoter(t *testing.T) {
+	c, p := newCourt(t), reign.New(0, true)
+	c.down[1] = true
+	c.campaign(&p, 2)
+	if r := p.Refusal(); p.State() != reign.Preparing || r.Kind != reign.NoMajority || !r.Missing[1] {
+		t.Errorf("state %v, refusal %+v", p.State(), r)
+	}
+	c.down[1] = false
+	c.ask(&p, p.Retry())
+	if p.State() != reign.Reigning || !p.Birth() || p.NeedsLease() {
+		t.Errorf("state %v, birth %v, needs a lease %v", p.State(), p.Birth(), p.NeedsLease())
+	}
+}
+
+func TestABirthThatBrokeOffIsFinished(t *testing.T) {
+	c := newCourt(t)
+	for v := range c.regs {
+		c.regs[v].Prepare(0, 2)
+	}
+	c.regs[0].Accept(0, arbiter.Accepted{Epoch: 2, Version: 1, Set: arbiter.Only(0)})
+	again := reign.New(0, true)
+	c.campaign(&again, 4)
+	if again.State() != reign.Reigning || !again.Birth() {
+		t.Errorf("state %v, refusal %+v", again.State(), again.Refusal())
+	}
+}
+
+func TestShrinkAndGrow(t *testing.T) {
+	c, p := pair(t)
+	if !p.NeedsLease() || p.Birth() && p.Chosen().Version != 2 {
+		t.Error("a pair needs a lease")
+	}
+	if p.Grow() != nil {
+		t.Error("the pair grows again")
+	}
+	c.down[1] = true
+	c.ask(&p, p.Shrink())
+	if p.NeedsLease() || p.Chosen().Set != arbiter.Only(0) || p.Shrink() != nil {
+		t.Errorf("chosen %+v, lease %v", p.Chosen(), p.NeedsLease())
+	}
+	c.down[1] = false
+	c.ask(&p, p.Retry())
+	if c.regs[1].Record.Accepted != p.Chosen() {
+		t.Error("a voter that lagged behind was not told")
+	}
+}
+
+func TestShrinkOverAnUndecidedGrowth(t *testing.T) {
+	c, p := newCourt(t), reign.New(0, true)
+	c.campaign(&p, 2)
+	c.down[1], c.down[2] = true, true
+	c.ask(&p, p.Grow())
+	c.ask(&p, p.Shrink())
+	if set, pending := p.Pending(); !pending || set.Version != 3 || set.Set != arbiter.Only(0) || !p.NeedsLease() {
+		t.Errorf("pending %+v %v; the growth is in force until the shrink is chosen", set, pending)
+	}
+	c.down[2] = false
+	c.ask(&p, p.Retry())
+	if p.NeedsLease() || p.Chosen().Version != 3 {
+		t.Errorf("chosen %+v", p.Chosen())
+	}
+}
+
+func TestOwnRegisterIsAskedFirst(t *testing.T) {
+	p := reign.New(1, true)
+	if m := p.Campaign(3); len(m) != 1 || m[0].Voter != 1 {
+		t.Errorf("campaign asks %+v", m)
+	}
+	c, first := pair(t)
+	m := first.Shrink()
+	if len(m) != 1 || m[0].Voter != 0 {
+		t.Errorf("shrink asks %+v", m)
+	}
+	c.ask(&first, m)
+}
+
+func TestTheOutdatedNodeIsRefused(t *testing.T) {
+	c, p := pair(t)
+	c.down[1] = true
+	c.ask(&p, p.Shrink())
+	c.down[0], c.down[1] = true, false
+	other := reign.New(1, true)
+	c.campaign(&other, 3)
+	r := other.Refusal()
+	if r.Kind != reign.Outdated || r.Newest != p.Chosen() {
+		t.Errorf("refusal %+v", r)
+	}
+	if words := r.Words([3]string{"server1", "server2", "witness"}); !strings.Contains(words, "server1") {
+		t.Errorf("words %q", words)
+	}
+	if m := other.ByHand(1003, false); m == nil {
+		t.Error("a campaign by hand asks nobody")
+	}
+}
+
+func TestLeaseDelaysAndDoesNotLose(t *testing.T) {
+	c, _ := pair(t)
+	for v := range c.regs {
+		c.regs[v].Renew(c.now, 2, 8*time.Second)
+	}
+	c.down[0] = true
+	other := reign.New(1, true)
+	c.campaign(&other, 3)
+	if r := other.Refusal(); r.Kind != reign.LeaseHeld || other.Wait() != 8*time.Second {
+		t.Errorf("refusal %+v", r)
+	}
+	c.now = 8 * time.Second
+	c.ask(&other, other.Retry())
+	if other.State() != reign.Reigning {
+		t.Errorf("after the lease: %v, %+v", other.State(), other.Refusal())
+	}
+}
+
+func TestTheLoserLearnsIt(t *testing.T) {
+	c, p := pair(t)
+	other := reign.New(1, true)
+	c.campaign(&other, 3)
+	c.ask(&p, p.Shrink())
+	if !p.Superseded() || p.Highest() != 3 {
+		t.Errorf("superseded %v, highest %d", p.Superseded(), p.Highest())
+	}
+	p.Abandon()
+	if p.State() != reign.Idle || p.Highest() != 3 || p.Retry() != nil {
+		t.Errorf("abandoned: %+v", p)
+	}
+}
+
+func TestResumeGoesOnWithTheNewestOwnSet(t *testing.T) {
+	c, p := pair(t)
+	c.down[1], c.down[2] = true, true
+	c.ask(&p, p.Shrink())
+	again := reign.New(0, true)
+	c.down[2] = false
+	c.ask(&again, again.Resume(c.regs[0].Record))
+	if again.State() != reign.Reigning || again.Chosen().Set != arbiter.Only(0) || again.Chosen().Version != 3 {
+		t.Errorf("state %v, chosen %+v", again.State(), again.Chosen())
+	}
+	c.regs[0].Raise(9)
+	lost := reign.New(0, true)
+	if m := lost.Resume(c.regs[0].Record); m != nil || !lost.Superseded() || lost.State() != reign.Idle {
+		t.Errorf("a lost reign was resumed: %+v", m)
+	}
+}
+
+func TestAWitnessThatLostItsMemoryIsTakenBack(t *testing.T) {
+	c, p := pair(t)
+	before := p.Chosen()
+	c.regs[2] = arbiter.Register{Record: arbiter.Record{Fresh: true}}
+	c.ask(&p, p.Heard(2, c.regs[2].Record))
+	if p.Chosen().Version != before.Version+1 || c.regs[2].Record.Fresh || c.regs[2].Record.Accepted != p.Chosen() {
+		t.Errorf("chosen %+v, the witness has %+v", p.Chosen(), c.regs[2].Record)
+	}
+	c.regs[2] = arbiter.Register{Record: arbiter.Record{Fresh: true}}
+	c.down[1] = true
+	c.ask(&p, p.Heard(2, c.regs[2].Record))
+	c.ask(&p, p.Shrink())
+	if set, pending := p.Pending(); !pending || set.Set != arbiter.Only(0) {
+		t.Errorf("without the peer the new witness must not count: pending %+v %v", set, pending)
+	}
+}
+
+func TestByHand(t *testing.T) {
+	cases := []struct {
+		name   string
+		shrunk bool
+		stale  bool
+		leased bool
+		want   reign.RefusalKind
+	}{
+		{"peer and witness are gone", false, false, false, reign.None},
+		{"a lease is held", false, false, true, reign.LeaseHeld},
+		{"own data is known to be old", true, false, false, reign.Outdated},
+		{"and that is accepted", true, true, false, reign.None},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			k, p := pair(t)
+			if c.shrunk {
+				k.ask(&p, p.Shrink())
+			}
+			if c.leased {
+				k.regs[1].Renew(0, 2, time.Minute)
+			}
+			k.down[0], k.down[2] = true, true
+			other := reign.New(1, true)
+			k.ask(&other, other.ByHand(1003, c.stale))
+			refusal := other.Refusal().Kind
+			k.ask(&other, other.Decide())
+			if won := other.State() == reign.Reigning; refusal != c.want || won != (c.want == reign.None) {
+				t.Errorf("refusal %v, state %v", refusal, other.State())
+			}
+		})
+	}
+}
+
+func TestTwoVoters(t *testing.T) {
+	c, p := newCourt(t), reign.New(0, false)
+	c.campaign(&p, 2)
+	c.ask(&p, p.Grow())
+	c.down[1] = true
+	c.ask(&p, p.Shrink())
+	if set, pending := p.Pending(); !pending || set.Set != arbiter.Only(0) {
+		t.Error("without a witness one node decided alone")
+	}
+	c.down[1] = false
+	c.ask(&p, p.Retry())
+	if p.Chosen().Set != arbiter.Only(0) {
+		t.Errorf("chosen %+v", p.Chosen())
+	}
+}
+
+func TestLeaseDeadlineIsTheSecondNewestGrant(t *testing.T) {
+	const term = 8 * time.Second
+	l := reign.NewLease(0, true, term)
+	for _, c := range []struct {
+		voter arbiter.NodeID
+		sent  time.Duration
+		want  time.Duration
+	}{
+		{0, 10 * time.Second, 0},
+		{0, 11 * time.Second, 0},
+		{1, 10 * time.Second, 17840 * time.Millisecond},
+		{2, 12 * time.Second, 18840 * time.Millisecond},
+		{2, 9 * time.Second, 18840 * time.Millisecond},
+		{3, 99 * time.Second, 18840 * time.Millisecond},
+	} {
+		l.Granted(c.voter, c.sent)
+		if l.Until() != c.want {
+			t.Errorf("after voter %d, %v: until %v, want %v", c.voter, c.sent, l.Until(), c.want)
+		}
+	}
+	if l.Held(18840*time.Millisecond) || !l.Held(18*time.Second) {
+		t.Error("held is not what until says")
+	}
+}
