@@ -52,6 +52,24 @@ func (a *app) up() *cobra.Command {
 	return command
 }
 
+func (a *app) files() *cobra.Command {
+	options := cluster.Options{}
+	command := &cobra.Command{
+		Use:     "files",
+		Short:   "Make a lab's disks, keys and configuration only, for boxes made by docker-compose",
+		Example: "  lab files --lab compose --nic eth0",
+		Args:    args(),
+		RunE: func(command *cobra.Command, _ []string) error {
+			options.BinDir = ownDir()
+			return a.with(command.Context(), func(lab *cluster.Cluster) error {
+				return lab.Files(command.Context(), options)
+			})
+		},
+	}
+	command.Flags().StringVar(&options.LANNIC, "nic", "lan0", "NIC that gets the address of the cluster")
+	return command
+}
+
 // ownDir is where this binary was built to; its neighbour is gemel.
 func ownDir() string {
 	own, err := os.Executable()

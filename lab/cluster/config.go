@@ -30,7 +30,7 @@ volumes:
   - name: data
     device: {{.Device}}
     mount: {path: /srv/data, type: ext4, options: [noatime], format-if-new: true}
-    addresses: [{address: {{.VIP}}, interface: lan0}]
+    addresses: [{address: {{.VIP}}, interface: {{.NIC}}}]
     services:
       - name: nfs
         command: [ganesha.nfsd, -F, -L, /var/log/gemel/ganesha.log, -f, /usr/share/gemel-lab/ganesha/ganesha.conf]
@@ -44,17 +44,21 @@ type configData struct {
 	Witness Box
 	Device  string
 	VIP     string
+	NIC     string
 }
 
 // renderConfig returns a box's configuration. The witness and the client have no
 // disk; they name the first server's, because the file is the same everywhere.
-func renderConfig(lab string, box Box, disks map[string]Disk) ([]byte, error) {
+func renderConfig(box Box, state *State) ([]byte, error) {
 	boxes := Boxes()
-	device := disks[box.Name].Loop
+	device := state.Loops[box.Name].Loop
 	if device == "" {
-		device = disks[boxes[0].Name].Loop
+		device = state.Loops[boxes[0].Name].Loop
 	}
-	data := configData{Lab: lab, Box: box, Servers: boxes[:2], Witness: boxes[2], Device: device, VIP: VIP.String()}
+	data := configData{
+		Lab: state.Lab, Box: box, Servers: boxes[:2], Witness: boxes[2],
+		Device: device, VIP: VIP.String(), NIC: state.LANNIC,
+	}
 	var text bytes.Buffer
 	if err := configText.Execute(&text, data); err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", box.Name, err)
@@ -63,9 +67,9 @@ func renderConfig(lab string, box Box, disks map[string]Disk) ([]byte, error) {
 }
 
 // writeConfig writes the configuration of every box.
-func writeConfig(lab string, disks map[string]Disk) error {
+func writeConfig(lab string, state *State) error {
 	for _, box := range Boxes() {
-		text, err := renderConfig(lab, box, disks)
+		text, err := renderConfig(box, state)
 		if err != nil {
 			return err
 		}
@@ -93,8 +97,29 @@ func writeKeys(ctx context.Context, lab string) error {
 		if err := os.RemoveAll(to); err != nil {
 			return fmt.Errorf("keys of %s: %w", box.Name, err)
 		}
-		if err := os.CopyFS(to, os.DirFS(filepath.Join(dir, box.Name))); err != nil {
+		if err := copyKeys(filepath.Join(dir, box.Name), to); err != nil {
 			return fmt.Errorf("keys of %s: %w", box.Name, err)
+		}
+	}
+	return nil
+}
+
+// copyKeys copies a box's directory of keys, for root's eyes only.
+func copyKeys(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		data, err := os.ReadFile(filepath.Join(from, entry.Name()))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, entry.Name()), data, 0o600); err != nil {
+			return err
 		}
 	}
 	return nil

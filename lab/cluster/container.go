@@ -12,9 +12,9 @@ import (
 
 // createContainer makes a box's container, not started.
 func (c *Cluster) createContainer(ctx context.Context, box Box, bare bool) error {
-	environment := map[string]string{"GEMEL_ROLE": string(box.Role), "GEMEL_LAB_NICS": nics(box)}
+	environment := map[string]string{"LAB_ROLE": string(box.Role), "LAB_NICS": nics(box)}
 	if bare {
-		environment["GEMEL_DAEMONS"] = ""
+		environment["LAB_DAEMONS"] = ""
 	}
 	_, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
 		ContainerRequest: testcontainers.ContainerRequest{

@@ -18,6 +18,7 @@ type State struct {
 	Loops     map[string]Disk `json:"loops"`      // by server
 	Pulled    map[string]bool `json:"pulled"`     // "node/switch" of cables with the plug out
 	Bare      bool            `json:"bare"`       // the boxes run no daemons
+	LANNIC    string          `json:"lan_nic"`    // NIC that gets the VIP
 }
 
 // Disk is a server's backing disk.

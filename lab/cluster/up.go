@@ -25,6 +25,7 @@ type Options struct {
 	DiskSize  int64        // bytes of each server's disk; 0: 1 GiB
 	CableRate uint64       // bits per second of a private cable; 0: unthrottled
 	Bare      bool         // the boxes run no daemons, and need no gemel
+	LANNIC    string       // NIC that gets the VIP; empty: the chassis's lan0
 	Say       func(string) // told each step in words; may be nil
 }
 
@@ -89,7 +90,21 @@ func (c *Cluster) writeIdentity(ctx context.Context, state *State) error {
 	if err := writeKeys(ctx, c.lab); err != nil {
 		return err
 	}
-	return writeConfig(c.lab, state.Loops)
+	return writeConfig(c.lab, state)
+}
+
+// Files makes only what boxes find on their disks: directories, binaries, backing
+// disks, configuration and keys. Somebody else makes the boxes, such as docker-compose;
+// Down takes all of it away again.
+func (c *Cluster) Files(ctx context.Context, options Options) error {
+	state, err := c.prepareState(options)
+	if err != nil {
+		return fmt.Errorf("lab files: %w", err)
+	}
+	if err := c.writeIdentity(ctx, state); err != nil {
+		return fmt.Errorf("lab files: %w", err)
+	}
+	return nil
 }
 
 // prepareState makes the lab's directory, binaries and disks, and records them.
@@ -127,9 +142,13 @@ func newState(lab string, options Options) *State {
 	if size == 0 {
 		size = defaultDiskSize
 	}
+	nic := options.LANNIC
+	if nic == "" {
+		nic = NIC(LAN)
+	}
 	return &State{
 		Lab: lab, DiskSize: size, CableRate: options.CableRate, Bare: options.Bare,
-		Loops: map[string]Disk{}, Pulled: map[string]bool{},
+		Loops: map[string]Disk{}, Pulled: map[string]bool{}, LANNIC: nic,
 	}
 }
 

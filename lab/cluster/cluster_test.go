@@ -1,0 +1,164 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"gemel/lab/loopdev"
+)
+
+func TestCheckName(t *testing.T) {
+	for name, good := range map[string]bool{
+		"gemel": true, "t1": true, "a": true,
+		"": false, "1a": false, "A": false, "a-b": false, "../x": false, "abcdefghijklmnopq": false,
+	} {
+		if err := CheckName(name); (err == nil) != good {
+			t.Errorf("CheckName(%q) = %v, want good: %v", name, err, good)
+		}
+	}
+}
+
+func TestNamesOfLabsDoNotMeet(t *testing.T) {
+	seen := map[string]string{}
+	for _, lab := range []string{"a", "ab", "b"} {
+		for _, box := range Boxes() {
+			name := ContainerName(lab, box.Name)
+			if other, taken := seen[name]; taken {
+				t.Errorf("container %s is in lab %s and in lab %s", name, other, lab)
+			}
+			seen[name] = lab
+		}
+	}
+}
+
+func TestBoxesHaveAddressesAndMACsOfTheirOwn(t *testing.T) {
+	seen := map[string]bool{VIP.String(): true}
+	for _, box := range Boxes() {
+		for _, sw := range box.Cables {
+			for _, own := range []string{box.Address(sw).Addr().String(), box.mac(sw).String()} {
+				if seen[own] {
+					t.Errorf("%s of %s is somebody else's too", own, box.Name)
+				}
+				seen[own] = true
+			}
+			if box.mac(sw)[0]&3 != 2 {
+				t.Errorf("MAC %s is not locally administered and for one box", box.mac(sw))
+			}
+		}
+	}
+}
+
+func TestCableNames(t *testing.T) {
+	server, err := boxNamed("server1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sw, err := server.cable("private"); err != nil || sw != Private {
+		t.Errorf("private is %q (%v)", sw, err)
+	}
+	witness, _ := boxNamed("witness")
+	if _, err := witness.cable("priv"); !errors.Is(err, ErrNoCable) {
+		t.Errorf("the witness has a private cable: %v", err)
+	}
+	if _, err := boxNamed("server3"); !errors.Is(err, ErrNoNode) {
+		t.Errorf("server3: %v, want ErrNoNode", err)
+	}
+}
+
+func TestStateFile(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := loadState(dir); !errors.Is(err, ErrNoLab) {
+		t.Fatalf("load of nothing: %v, want ErrNoLab", err)
+	}
+	if err := newState("a", Options{}).save(dir); err != nil {
+		t.Fatal(err)
+	}
+	var writers sync.WaitGroup
+	for i := range 8 {
+		writers.Go(func() {
+			err := changeState(dir, func(s *State) { s.Pulled[fmt.Sprint(i)] = true })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	writers.Wait()
+	state, err := loadState(dir)
+	if err != nil || len(state.Pulled) != 8 || state.DiskSize != defaultDiskSize {
+		t.Fatalf("state is %+v (%v), want 8 changes", state, err)
+	}
+	if err := os.WriteFile(statePath(dir), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadState(dir); err == nil || !strings.Contains(err.Error(), filepath.Base(statePath(dir))) {
+		t.Errorf("a broken state file: %v, want an error that names it", err)
+	}
+}
+
+func TestConfigOfEveryBox(t *testing.T) {
+	state := newState("a", Options{})
+	state.Loops = map[string]Disk{"server1": {Loop: "/dev/loop5"}, "server2": {Loop: "/dev/loop6"}}
+	for box, device := range map[string]string{
+		"server1": "/dev/loop5", "server2": "/dev/loop6", "witness": "/dev/loop5", "client": "/dev/loop5",
+	} {
+		planned, err := boxNamed(box)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := renderConfig(planned, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config struct {
+			Node    string
+			Nodes   []struct{ Name string }
+			Volumes []struct{ Device string }
+		}
+		if err := yaml.Unmarshal(text, &config); err != nil {
+			t.Fatalf("%s: %v\n%s", box, err, text)
+		}
+		if config.Node != box || len(config.Nodes) != 2 || config.Volumes[0].Device != device {
+			t.Errorf("%s has %+v", box, config)
+		}
+	}
+}
+
+func TestKeysAreForRootOnly(t *testing.T) {
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(filepath.Join(from, "key.pem"), []byte("k"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyKeys(from, to); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(to, "key.pem"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the copied key is %v (%v), want mode 0600", info.Mode(), err)
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	devices := []loopdev.Device{
+		{Path: "disk", Label: "/var/lib/gemel-lab/a/disk.img"},
+		{Path: "alive", Label: "gemel:data", FileSystem: 50},
+		{Path: "dead", Label: "gemel:data", FileSystem: 51},
+		{Path: "known dead", Label: "gemel:data", FileSystem: 52},
+		{Path: "stranger", Label: "snap", FileSystem: 53},
+	}
+	living := map[uint32][]int{50: {1}, 52: {1}}
+	var found []string
+	for _, device := range orphansAmong(devices, living, []uint32{52}) {
+		found = append(found, device.Path)
+	}
+	if want := []string{"dead", "known dead"}; !slices.Equal(found, want) {
+		t.Errorf("orphans are %q, want %q", found, want)
+	}
+}
