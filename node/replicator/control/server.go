@@ -87,7 +87,7 @@ func Listen(path string) (net.Listener, error) {
 // moves the socket into place, so that it is never open to others.
 func listenPrivate(path string) (net.Listener, error) {
 	hidden := path + ".new"
-	os.Remove(hidden)
+	_ = os.Remove(hidden) // of a start that was interrupted
 	l, err := net.Listen("unix", hidden)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
@@ -98,8 +98,8 @@ func listenPrivate(path string) (net.Listener, error) {
 		err = os.Rename(hidden, path)
 	}
 	if err != nil {
-		l.Close()
-		os.Remove(hidden)
+		_ = l.Close()
+		_ = os.Remove(hidden)
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	return &unlinker{l, path}, nil
@@ -112,7 +112,7 @@ type unlinker struct {
 }
 
 func (u *unlinker) Close() error {
-	os.Remove(u.path)
+	_ = os.Remove(u.path) // gone already is as good
 	return u.Listener.Close()
 }
 
@@ -130,7 +130,7 @@ func Serve(ctx context.Context, l net.Listener, h Handler) error {
 		end, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		if server.Shutdown(end) != nil {
-			server.Close()
+			_ = server.Close()
 		}
 	})
 	err := server.Serve(l)
@@ -223,7 +223,7 @@ func SeqSum(states []VolumeState) (sum uint64) {
 
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
+	_ = json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
 }
 
 func refuse(w http.ResponseWriter, err error) {
@@ -239,7 +239,7 @@ func refuse(w http.ResponseWriter, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body)
+	_ = json.NewEncoder(w).Encode(body)
 }
 
 // readError turns a reply that is not 200 into an *Error.

@@ -66,7 +66,7 @@ func (d *Dialer) dialPath(ctx context.Context, p Path, mine wire.Hello) (*Conn, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	s := newSession(raw, d.TLS, tls.Client, d.PeerTimeout)
 	mine.Link = p.Name
 	peer, err := s.introduce(ctx, mine)
@@ -77,7 +77,7 @@ func (d *Dialer) dialPath(ctx context.Context, p Path, mine wire.Hello) (*Conn, 
 		raw.Close()
 		return nil, err
 	}
-	raw.SetDeadline(time.Time{})
+	_ = raw.SetDeadline(time.Time{})
 	return newConn(s, p.Name, peer, d.PeerTimeout), nil
 }
 
@@ -148,16 +148,16 @@ func tune(raw net.Conn, timeout time.Duration) {
 	if !ok {
 		return
 	}
-	tcp.SetNoDelay(true)
-	tcp.SetKeepAlive(false) // pings do that, and faster
+	_ = tcp.SetNoDelay(true)
+	_ = tcp.SetKeepAlive(false) // pings do that, and faster
 	conn, err := tcp.SyscallConn()
 	if err != nil {
 		return
 	}
-	conn.Control(func(fd uintptr) {
-		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(timeout.Milliseconds()))
+	_ = conn.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(timeout.Milliseconds()))
 		// What is not sent yet waits here, where a new write can be told apart
 		// from it, not in the kernel.
-		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, burst)
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, burst)
 	})
 }

@@ -243,7 +243,7 @@ func readMessage(in io.Reader, seq *uint64) (Message, error) {
 			return Message{}, err
 		}
 		copy(head, peeked)
-		pooled.Discard(wire.HeaderSize)
+		_, _ = pooled.Discard(wire.HeaderSize)
 	} else if _, err := io.ReadFull(in, head); err != nil {
 		return Message{}, err
 	}
@@ -287,8 +287,8 @@ func (c *Conn) Close(reason error) {
 	close(c.closed)
 	c.space.Broadcast()
 	now := time.Now()
-	c.raw.SetReadDeadline(now)
-	c.raw.SetWriteDeadline(now.Add(farewell))
+	_ = c.raw.SetReadDeadline(now)
+	_ = c.raw.SetWriteDeadline(now.Add(farewell))
 }
 
 // Wait returns when the connection is closed and its goroutine and socket are

@@ -83,7 +83,7 @@ func Listen(o Options) (*Listener, error) {
 // freeBind lets a socket wait on an address that does not exist yet.
 func freeBind(_, _ string, conn syscall.RawConn) error {
 	return conn.Control(func(fd uintptr) {
-		unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
 	})
 }
 
@@ -150,7 +150,7 @@ func (l *Listener) accept(socket net.Listener) {
 func (l *Listener) open(raw net.Conn) {
 	defer l.running.Done()
 	defer func() { <-l.slots }()
-	raw.SetDeadline(time.Now().Add(l.options.PeerTimeout))
+	_ = raw.SetDeadline(time.Now().Add(l.options.PeerTimeout))
 	stop := context.AfterFunc(l.ctx, func() { raw.Close() })
 	defer stop()
 	p := &Pending{listener: l, session: newSession(raw, l.options.TLS, tls.Server, l.options.PeerTimeout)}
@@ -215,7 +215,7 @@ func (p *Pending) Accept(mine wire.Hello) (*Conn, error) {
 	prepare(&mine)
 	mine.Echo, mine.Link = p.hello.Nonce, p.hello.Link
 	timeout := p.listener.options.PeerTimeout
-	p.session.raw.SetDeadline(time.Now().Add(timeout))
+	_ = p.session.raw.SetDeadline(time.Now().Add(timeout))
 	err := p.session.send(wire.TypeHelloReply, wire.AppendHello(nil, &mine))
 	if err == nil {
 		err = p.confirmed(&mine)
@@ -224,7 +224,7 @@ func (p *Pending) Accept(mine wire.Hello) (*Conn, error) {
 		p.Refuse(err)
 		return nil, fmt.Errorf("accept connection from %v: %w", p.session.raw.RemoteAddr(), err)
 	}
-	p.session.raw.SetDeadline(time.Time{})
+	_ = p.session.raw.SetDeadline(time.Time{})
 	return newConn(p.session, p.hello.Link, p.hello, timeout), nil
 }
 

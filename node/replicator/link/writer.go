@@ -138,7 +138,7 @@ func (c *Conn) extendDeadline() bool {
 	if c.reason != nil {
 		return false
 	}
-	c.raw.SetWriteDeadline(time.Now().Add(c.timeout))
+	_ = c.raw.SetWriteDeadline(time.Now().Add(c.timeout))
 	return true
 }
 
@@ -155,7 +155,7 @@ func (c *Conn) goodbye() {
 	}
 	h := wire.Header{Type: wire.TypeError, Seq: seq}
 	if _, err := c.tls.Write(wire.AppendMessage(nil, h, cut(reason.Error()))); err == nil {
-		c.cork.flush()
+		_ = c.cork.flush()
 	}
 }
 
@@ -229,7 +229,7 @@ func (s *session) hello(want wire.Type) (wire.Hello, error) {
 
 // refuse tells the peer why and closes the socket.
 func (s *session) refuse(reason error) {
-	s.raw.SetDeadline(time.Now().Add(farewell))
-	s.send(wire.TypeError, cut(reason.Error()))
+	_ = s.raw.SetDeadline(time.Now().Add(farewell))
+	_ = s.send(wire.TypeError, cut(reason.Error()))
 	s.raw.Close()
 }
