@@ -1,0 +1,56 @@
+package replicator
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"gemel/node/config"
+)
+
+// childMark makes the test binary act as a replicator that only prepares itself.
+const childMark = "GEMEL_TEST_NAMESPACE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childMark) == "" {
+		os.Exit(m.Run())
+	}
+	before, _ := os.Readlink(ownNamespace)
+	err := enterNamespace(&config.Config{}, slog.New(slog.DiscardHandler))
+	after, _ := os.Readlink(ownNamespace)
+	fmt.Println(os.Getpid(), before, after, os.Getenv(marker) == "", err)
+	os.Exit(0)
+}
+
+// TestOwnNamespace starts a process that must end up in a mount namespace that
+// is not this test's, under the number it was started with.
+func TestOwnNamespace(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: a mount namespace takes CAP_SYS_ADMIN")
+	}
+	own, err := os.Readlink(ownNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := os.Readlink(initNamespace)
+	if err == nil && first != own {
+		t.Skip("this test runs in a namespace apart from process 1 already; a replicator would stay in it")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	child := exec.CommandContext(t.Context(), self) //nolint:gosec // this test
+	child.Env, child.Stdout, child.Stderr = append(os.Environ(), childMark+"=1"), &out, &out
+	if err := child.Run(); err != nil {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	f := strings.Fields(out.String())
+	if len(f) != 5 || f[0] != fmt.Sprint(child.Process.Pid) || f[2] == own || f[3] != "true" || f[4] != "<nil>" {
+		t.Errorf("the child of %s, process %d, says %q", own, child.Process.Pid, out.String())
+	}
+}
