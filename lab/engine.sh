@@ -47,6 +47,7 @@ start() {
 		say "starting dockerd (log: $log)"
 		# A stale pid file makes dockerd refuse to start after a power cut.
 		rm -f "$run/engine.pid"
+		ip link show docker0 >/dev/null 2>&1 || touch "$run/made-docker0"
 		setsid -f dockerd --pidfile "$run/engine.pid" --host "unix://$socket" \
 			>>"$log" 2>&1 </dev/null 9>&-
 		for _ in $(seq 100); do [ -s "$run/engine.pid" ] && break; sleep 0.05; done
@@ -79,7 +80,9 @@ stop() {
 		sleep 0.2
 	done
 	[ -d "/proc/$pid" ] && die "dockerd (pid $pid) did not stop within 20 s; next: look at $log"
-	rm -f "$pidfile" "$run/engine.pid"
+	# dockerd leaves its bridge behind.
+	[ ! -e "$run/made-docker0" ] || ip link delete docker0 2>/dev/null || true
+	rm -f "$pidfile" "$run/engine.pid" "$run/made-docker0"
 	say "stopped dockerd (pid $pid)"
 }
 
