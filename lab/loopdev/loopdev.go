@@ -25,8 +25,9 @@ const attachTries = 50
 type Device struct {
 	Path    string `json:"path"`    // such as /dev/loop5
 	Backing string `json:"backing"` // path of the backing file as the kernel shows it
-	// FileSystem is the minor number of the device of the file system that holds the
-	// backing file: for a FUSE file it is also the name of its connection.
+	Label   string `json:"label"`   // name its maker gave it
+	// FileSystem is the minor number of the file system that holds the backing file: for a
+	// FUSE file it is also the name of its connection. 0: one on a block device.
 	FileSystem uint32 `json:"file_system"`
 }
 
@@ -104,7 +105,7 @@ func List() ([]Device, error) {
 			continue // detached between the two looks
 		}
 		device := Device{Path: "/dev/" + name, Backing: strings.TrimSpace(string(backing))}
-		if device.FileSystem, err = fileSystemOf(device.Path); err != nil {
+		if device.identify() != nil {
 			continue
 		}
 		devices = append(devices, device)
@@ -112,15 +113,20 @@ func List() ([]Device, error) {
 	return devices, nil
 }
 
-func fileSystemOf(path string) (uint32, error) {
-	device, err := os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC, 0)
+// identify asks the kernel what a device's path does not tell.
+func (d *Device) identify() error {
+	device, err := os.OpenFile(d.Path, os.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = device.Close() }()
 	info, err := unix.IoctlLoopGetStatus64(int(device.Fd()))
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return unix.Minor(info.Device), nil
+	d.Label = unix.ByteSliceToString(info.File_name[:])
+	if unix.Major(info.Device) == 0 {
+		d.FileSystem = unix.Minor(info.Device)
+	}
+	return nil
 }
