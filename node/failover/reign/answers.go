@@ -41,8 +41,8 @@ func (p *Proposer) Superseded() bool { return p.superseded }
 // Answered reports whether every voter answered the campaign or is known not
 // to: then Refusal is final unless it is LeaseHeld.
 func (p *Proposer) Answered() bool {
-	for _, v := range p.votes[:p.voters] {
-		if !v.promised && !v.outdated && !v.unreachable && v.wait == 0 && v.record.Promised <= p.epoch {
+	for i, v := range p.votes[:p.voters] {
+		if !v.promised && p.due(arbiter.NodeID(i)) && !v.outdated && !v.unreachable && v.wait == 0 && v.record.Promised <= p.epoch {
 			return false
 		}
 	}
@@ -84,9 +84,9 @@ func (p *Proposer) Refusal() Refusal {
 	switch newest := p.newestKnown(); {
 	case higher && p.superiority():
 		return Refusal{Kind: HigherPromise, Epoch: p.highest}
-	case wait > 0 && !p.knownOutdated():
+	case wait > 0:
 		return Refusal{Kind: LeaseHeld, Wait: wait}
-	case p.knownOutdated(), p.promises() >= 2 && p.Answered() && !newest.Set.Has(p.self):
+	case p.Answered() && (p.knownOutdated() || p.promises() >= 2 && !newest.Set.Has(p.self)):
 		return Refusal{Kind: Outdated, Newest: newest}
 	case p.ownAmnesia() && p.promises() > 0 && p.Answered():
 		return Refusal{Kind: Amnesia}
@@ -151,7 +151,7 @@ func (p *Proposer) ownAmnesia() bool {
 func (p *Proposer) noMajority() Refusal {
 	r := Refusal{Kind: NoMajority}
 	for i, v := range p.votes[:p.voters] {
-		r.Missing[i] = !v.promised
+		r.Missing[i] = !v.promised && p.due(arbiter.NodeID(i))
 		r.Fresh[i] = v.promised && v.fresh
 	}
 	return r
@@ -168,7 +168,8 @@ func (p *Proposer) newestKnown() (newest arbiter.Accepted) {
 }
 
 // knownOutdated reports that a voter refused because its newest set lacks this
-// node; that is final until the set changes.
+// node. One such voter does not decide: if it is the other node, the set may be
+// its own proposal that nobody else ever recorded.
 func (p *Proposer) knownOutdated() bool {
 	for _, v := range p.votes[:p.voters] {
 		if v.outdated {

@@ -8,10 +8,11 @@
 // Three rules make it safe (the explicit-state check in package check tries to
 // break them):
 //
-//   - Self first. Prepare and Accept go to the node's own register before they
-//     go to others, and at most one set is proposed per epoch and version. So
-//     whatever another voter knows of this node's reign, its own register knows
-//     too, and a restarted agent goes on from there.
+//   - Self first. A set goes to the node's own register before it goes to
+//     others, and at most one set is proposed per epoch and version. So whatever
+//     another voter knows of this node's reign, its own register knows too, and
+//     a restarted agent goes on from there. Promises of others count only when
+//     they were asked for after the own register promised.
 //   - A voter that lost its memory (Fresh) counts for nothing until a set that
 //     was proposed after its loss became known is chosen by the others.
 //   - A set is chosen when 2 of 3 recorded it. Until then every set proposed
@@ -183,14 +184,35 @@ func (p *Proposer) Retry() []Message {
 func (p *Proposer) ask(voter arbiter.NodeID) (Message, bool) {
 	switch p.state {
 	case Preparing:
-		if p.votes[voter].promised || voter != p.self && !p.ownVote() {
-			return Message{}, false
-		}
-		return p.prepare(voter), true
+		return p.prepare(voter), !p.votes[voter].promised && p.due(voter)
 	case Accepting, Reigning:
 		return p.askAccept(voter)
 	}
 	return Message{}, false
+}
+
+// due reports whether voter's turn to promise has come. By hand the own
+// register is asked first. Else the others are: only when one of them is won is
+// the own register asked, and then the others once more (see promised). A node
+// that cannot win thus never raises its own promise, which would shut out the
+// node that does reign.
+func (p *Proposer) due(voter arbiter.NodeID) bool {
+	switch {
+	case p.byHand:
+		return voter == p.self || p.ownVote()
+	case voter != p.self:
+		return true
+	}
+	fresh := 0
+	for i, v := range p.votes[:p.voters] {
+		if arbiter.NodeID(i) != p.self && v.promised {
+			if !v.fresh {
+				return true
+			}
+			fresh++
+		}
+	}
+	return fresh == int(p.voters)-1
 }
 
 // ownVote reports whether this node's own register is won: it promised, or an

@@ -131,17 +131,26 @@ func TestShrinkOverAnUndecidedGrowth(t *testing.T) {
 	}
 }
 
-func TestOwnRegisterIsAskedFirst(t *testing.T) {
-	p := reign.New(1, true)
-	if m := p.Campaign(3); len(m) != 1 || m[0].Voter != 1 {
-		t.Errorf("campaign asks %+v", m)
-	}
-	c, first := pair(t)
-	m := first.Shrink()
+func TestOwnRegisterRecordsFirst(t *testing.T) {
+	c, p := pair(t)
+	m := p.Shrink()
 	if len(m) != 1 || m[0].Voter != 0 {
 		t.Errorf("shrink asks %+v", m)
 	}
-	c.ask(&first, m)
+	c.ask(&p, m)
+}
+
+func TestACampaignInVainDoesNotRaiseTheOwnPromise(t *testing.T) {
+	c, p := pair(t)
+	c.down[1] = true
+	c.ask(&p, p.Shrink())
+	c.down[0], c.down[1] = true, false
+	before := c.regs
+	other := reign.New(1, true)
+	c.campaign(&other, 3)
+	if c.regs != before || other.Refusal().Kind != reign.Outdated {
+		t.Errorf("registers %+v, refusal %+v", c.regs, other.Refusal())
+	}
 }
 
 func TestTheOutdatedNodeIsRefused(t *testing.T) {
@@ -160,6 +169,21 @@ func TestTheOutdatedNodeIsRefused(t *testing.T) {
 	}
 	if m := other.ByHand(1003, false); m == nil {
 		t.Error("a campaign by hand asks nobody")
+	}
+}
+
+func TestAnUndecidedReignOfTheOtherDoesNotBar(t *testing.T) {
+	c, p := pair(t)
+	p.Abandon()
+	other := reign.New(1, true)
+	for _, m := range other.Campaign(3) {
+		c.answer(&other, m)
+	}
+	c.regs[1].Accept(0, arbiter.Accepted{Epoch: 3, Version: 1, Set: arbiter.Only(1)}) // and dies before it asks the others
+	first := reign.New(0, true)
+	c.campaign(&first, 4)
+	if first.State() != reign.Reigning {
+		t.Errorf("state %v, refusal %+v", first.State(), first.Refusal())
 	}
 }
 

@@ -50,13 +50,29 @@ func (p *Proposer) promised(voter arbiter.NodeID, reply arbiter.PrepareReply) []
 		}
 		return nil
 	}
+	if voter == p.self {
+		return p.confirm()
+	}
 	if !p.byHand && p.elected() {
 		return p.stand()
 	}
-	if voter == p.self {
-		return p.Retry() // now the others may be asked
+	if !p.votes[p.self].promised && p.due(p.self) {
+		return p.one(p.self)
 	}
 	return nil
+}
+
+// confirm asks the others (again) now that the own register promised. A voter
+// that gave its promise before, and lost its memory since, would not know of it;
+// it is found out here, and from now on the own register refuses what such a
+// voter would need to be taken back by the other node.
+func (p *Proposer) confirm() []Message {
+	for i := range p.votes[:p.voters] {
+		if arbiter.NodeID(i) != p.self {
+			p.votes[i].promised = false
+		}
+	}
+	return p.Retry()
 }
 
 func (p *Proposer) askOthers() (out []Message) {
