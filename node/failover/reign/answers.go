@@ -74,6 +74,9 @@ type Refusal struct {
 
 // Refusal returns why the campaign has not been won so far.
 func (p *Proposer) Refusal() Refusal {
+	if p.state == Accepting && p.superseded {
+		return Refusal{Kind: HigherPromise, Epoch: p.highest} // elected, and overtaken before it was recorded
+	}
 	if p.state != Preparing {
 		return Refusal{}
 	}

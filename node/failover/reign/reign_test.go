@@ -187,6 +187,21 @@ func TestAnUndecidedReignOfTheOtherDoesNotBar(t *testing.T) {
 	}
 }
 
+func TestOvertakenBetweenElectionAndRecord(t *testing.T) {
+	c, _ := pair(t)
+	p := reign.New(1, true)
+	messages := p.Campaign(3)
+	for p.State() == reign.Preparing {
+		messages = append(messages[1:], c.answer(&p, messages[0])...)
+	}
+	c.regs[0].Raise(8)
+	c.regs[2].Raise(8)
+	c.ask(&p, messages)
+	if r := p.Refusal(); p.State() != reign.Accepting || r.Kind != reign.HigherPromise || r.Epoch != 8 {
+		t.Errorf("state %v, refusal %+v", p.State(), r)
+	}
+}
+
 func TestLeaseDelaysAndDoesNotLose(t *testing.T) {
 	c, _ := pair(t)
 	for v := range c.regs {
