@@ -163,7 +163,7 @@ func text(err error) string {
 }
 
 func (o *owner) sendPrepare(ctx context.Context, a failover.SendPrepare) {
-	reply, err := o.voters.prepare(ctx, a.Voter, arbiter.PrepareRequest{Volume: o.name, Epoch: a.Epoch})
+	reply, err := o.voters.prepare(ctx, a.Voter, arbiter.PrepareRequest{Volume: o.name, Epoch: a.Epoch, Known: a.Known})
 	o.box.post(failover.Prepared{Voter: a.Voter, Epoch: a.Epoch, Unreachable: err != nil, Reply: reply})
 }
 

@@ -30,7 +30,7 @@ type register struct {
 func (r *register) Prepare(_ context.Context, q arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	reply, _ := r.reg.Prepare(bootClock{}.Boot(), q.Epoch)
+	reply, _ := r.reg.Prepare(bootClock{}.Boot(), q.Epoch, q.Known)
 	return reply, nil
 }
 

@@ -70,6 +70,9 @@ type Record struct {
 type PrepareRequest struct {
 	Volume string `json:"volume"`
 	Epoch  Epoch  `json:"epoch"`
+	// Known is the newest set the candidate has seen: a voter that was away
+	// must not refuse on older knowledge than that.
+	Known Accepted `json:"known"`
 }
 
 // PrepareReply carries the voter's promise or its named refusal.

@@ -15,7 +15,7 @@ const MaxTerm = 5 * time.Minute
 // register and sends the reply:
 //
 //	next := register
-//	reply, persist := next.Prepare(now, epoch)
+//	reply, persist := next.Prepare(now, epoch, known)
 //	if persist { store(next.Record); on error: drop next, send no reply }
 //	register = next
 type Register struct {
@@ -42,7 +42,7 @@ func Boot(record Record, now, term time.Duration) Register {
 
 // Prepare asks for the promise to refuse every epoch below epoch. A refusal
 // with Wait is worth repeating after Wait; nothing was promised.
-func (r *Register) Prepare(now time.Duration, epoch Epoch) (reply PrepareReply, persist bool) {
+func (r *Register) Prepare(now time.Duration, epoch Epoch, known Accepted) (reply PrepareReply, persist bool) {
 	switch wait := r.honours(now, epoch); {
 	case epoch < firstEpoch:
 		return PrepareReply{Record: r.Record, Refusal: RefusedMalformed}, false
@@ -50,7 +50,7 @@ func (r *Register) Prepare(now time.Duration, epoch Epoch) (reply PrepareReply, 
 		return PrepareReply{Record: r.Record, Refusal: RefusedHigherPromise}, false
 	case epoch == r.Record.Promised:
 		return PrepareReply{OK: true, Record: r.Record}, false
-	case r.excludes(epoch.Owner()):
+	case r.excludes(epoch.Owner(), known):
 		return PrepareReply{Record: r.Record, Refusal: RefusedOutdated}, false
 	case wait > 0:
 		return PrepareReply{Record: r.Record, Wait: wait, Refusal: RefusedLeaseHeld}, false
@@ -127,12 +127,16 @@ func (r *Register) raise(epoch Epoch) {
 	r.Record.Promised = max(r.Record.Promised, epoch)
 }
 
-// excludes reports that the recorded set does not hold n. A proposer's own
-// register accepts first, so what another voter accepted is recorded by 2 of 3;
-// and a proposer's own sets hold itself. Hence n cannot win, and a promise to it
-// would only disturb whoever reigns.
-func (r *Register) excludes(n NodeID) bool {
-	return !r.Record.Fresh && r.Record.Accepted.Version != 0 && !r.Record.Accepted.Set.Has(n)
+// excludes reports that the newest set, as recorded here or known to the
+// candidate n, does not hold n. A proposer's own register accepts first, so what
+// another voter accepted is recorded by 2 of 3. Hence n cannot win, and a
+// promise to it would only disturb whoever reigns.
+func (r *Register) excludes(n NodeID, known Accepted) bool {
+	newest := r.Record.Accepted
+	if known.Newer(newest) {
+		newest = known
+	}
+	return !r.Record.Fresh && newest.Version != 0 && !newest.Set.Has(n)
 }
 
 // honours returns how long a lease of the other node, known or feared after a

@@ -48,7 +48,7 @@ func TestPrepare(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			before := c.register
-			reply, persist := c.register.Prepare(c.at, c.epoch)
+			reply, persist := c.register.Prepare(c.at, c.epoch, arbiter.Accepted{})
 			if reply.Refusal != c.refusal || reply.OK != (c.refusal == "") || persist != c.persist || reply.Wait != c.wait {
 				t.Errorf("reply %+v, persist %v", reply, persist)
 			}
@@ -126,11 +126,11 @@ func TestRenewAndRelease(t *testing.T) {
 	r := arbiter.Boot(taking(both).Record, now, term)
 	r.Renew(now, 4, term)
 	r.Release(2)
-	if reply, _ := r.Prepare(now, 5); reply.OK {
+	if reply, _ := r.Prepare(now, 5, arbiter.Accepted{}); reply.OK {
 		t.Error("the release of an older reign freed the lease")
 	}
 	r.Release(4)
-	if reply, _ := r.Prepare(now, 5); !reply.OK {
+	if reply, _ := r.Prepare(now, 5, arbiter.Accepted{}); !reply.OK {
 		t.Errorf("after the release: %+v", reply)
 	}
 }

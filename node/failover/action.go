@@ -17,6 +17,7 @@ type (
 	SendPrepare struct {
 		Voter arbiter.NodeID
 		Epoch arbiter.Epoch
+		Known arbiter.Accepted
 	}
 	SendAccept struct {
 		Voter    arbiter.NodeID

@@ -22,7 +22,7 @@ func (m *Machine) campaign() {
 		m.note(Note{Kind: "campaign", Text: fmt.Sprintf("%s asks the voters for epoch %d.", m.cfg.SelfName, epoch), Reason: why})
 	}
 	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
-	m.send(m.prop.Campaign(epoch))
+	m.send(m.prop.Campaign(epoch, m.replica.Record.Accepted))
 }
 
 // mayCampaign returns true with the reason for the campaign, or false with what
@@ -121,6 +121,10 @@ func (m *Machine) campaigning() {
 	}
 	if m.det.alive && m.peer.Primary && !m.handedOver() && m.peer.Epoch >= m.prop.Epoch() {
 		m.giveUp("", 0)
+		return
+	}
+	if m.prop.Superseded() {
+		m.giveUp("another campaign came first", m.politeDelay())
 		return
 	}
 	if m.forced {

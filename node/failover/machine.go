@@ -191,7 +191,7 @@ func (m *Machine) send(msgs []reign.Message) {
 	for _, msg := range msgs {
 		switch msg.Kind {
 		case reign.SendPrepare:
-			m.do(SendPrepare{Voter: msg.Voter, Epoch: msg.Epoch})
+			m.do(SendPrepare{Voter: msg.Voter, Epoch: msg.Epoch, Known: msg.Known})
 		case reign.SendAccept:
 			m.do(SendAccept{Voter: msg.Voter, Proposal: msg.Proposal})
 		}

@@ -54,7 +54,7 @@ func (m *Machine) grab(o Order) {
 	epoch := m.nextEpoch(grabLeap)
 	m.note(Note{Kind: "grab", Text: fmt.Sprintf("An operator makes %s Primary in epoch %d.", m.cfg.SelfName, epoch),
 		Reason: "the operator says that " + m.cfg.PeerName + " is out of the way"})
-	m.send(m.prop.ByHand(epoch, o.Kind == OrderGrabStale))
+	m.send(m.prop.ByHand(epoch, m.replica.Record.Accepted, o.Kind == OrderGrabStale))
 }
 
 func (m *Machine) leaveForGood(o Order) {

@@ -137,7 +137,7 @@ func (w *world) act(b *box, a Action) {
 	switch a := a.(type) {
 	case SendPrepare:
 		w.ask(b, a.Voter, func(v *voter) Event {
-			reply, _ := v.reg.Prepare(w.now, a.Epoch)
+			reply, _ := v.reg.Prepare(w.now, a.Epoch, a.Known)
 			return Prepared{Voter: a.Voter, Epoch: a.Epoch, Reply: reply}
 		}, Prepared{Voter: a.Voter, Epoch: a.Epoch, Unreachable: true})
 	case SendAccept:

@@ -64,7 +64,7 @@ func (w *Witness) Prepare(
 ) (reply arbiter.PrepareReply, err error) {
 	err = w.vote(cluster, caller, req.Volume, req.Epoch, func(r *arbiter.Register) bool {
 		var persist bool
-		reply, persist = r.Prepare(w.clock(), req.Epoch)
+		reply, persist = r.Prepare(w.clock(), req.Epoch, req.Known)
 		return persist
 	})
 	return reply, err

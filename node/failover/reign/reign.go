@@ -52,6 +52,7 @@ type Message struct {
 	Voter    arbiter.NodeID
 	Epoch    arbiter.Epoch
 	Proposal arbiter.Accepted
+	Known    arbiter.Accepted // SendPrepare: the newest set seen so far
 }
 
 // Proposer is one node's side of the votes on one volume.
@@ -75,6 +76,7 @@ type Proposer struct {
 	open    arbiter.Set      // union of the sets proposed since chosen
 
 	highest    arbiter.Epoch
+	known      arbiter.Accepted // newest set seen in this campaign, for the voters that were away
 	superseded bool
 }
 
@@ -89,24 +91,25 @@ func New(self arbiter.NodeID, witness bool) Proposer {
 }
 
 // Campaign starts asking for promises. epoch must belong to this node and be
-// above Highest; a campaign below only wastes the voters' time.
-func (p *Proposer) Campaign(epoch arbiter.Epoch) []Message {
-	p.restart(epoch)
+// above Highest; a campaign below only wastes the voters' time. own is the set in
+// this node's own register.
+func (p *Proposer) Campaign(epoch arbiter.Epoch, own arbiter.Accepted) []Message {
+	p.restart(epoch, own)
 	return p.Retry()
 }
 
 // ByHand starts a campaign in which an operator's word replaces missing votes,
 // though not refusals. When the voters had time to answer, Decide ends it. With
 // stale the word also covers data that is known not to be current.
-func (p *Proposer) ByHand(epoch arbiter.Epoch, stale bool) []Message {
-	p.restart(epoch)
+func (p *Proposer) ByHand(epoch arbiter.Epoch, own arbiter.Accepted, stale bool) []Message {
+	p.restart(epoch, own)
 	p.byHand, p.stale = true, stale
 	return p.Retry()
 }
 
-func (p *Proposer) restart(epoch arbiter.Epoch) {
+func (p *Proposer) restart(epoch arbiter.Epoch, own arbiter.Accepted) {
 	highest := max(p.highest, epoch)
-	*p = Proposer{self: p.self, voters: p.voters, state: Preparing, epoch: epoch, highest: highest}
+	*p = Proposer{self: p.self, voters: p.voters, state: Preparing, epoch: epoch, highest: highest, known: own}
 }
 
 // Resume goes on with the reign of an agent that restarted while its replica
@@ -238,7 +241,7 @@ func (p *Proposer) askAccept(voter arbiter.NodeID) (Message, bool) {
 }
 
 func (p *Proposer) prepare(voter arbiter.NodeID) Message {
-	return Message{Kind: SendPrepare, Voter: voter, Epoch: p.epoch}
+	return Message{Kind: SendPrepare, Voter: voter, Epoch: p.epoch, Known: p.known}
 }
 
 // newest is the set that every voter should record: the pending one, else the

@@ -44,7 +44,7 @@ func (c *court) answer(p *reign.Proposer, m reign.Message) []reign.Message {
 		return nil
 	}
 	if m.Kind == reign.SendPrepare {
-		reply, _ := c.regs[m.Voter].Prepare(c.now, m.Epoch)
+		reply, _ := c.regs[m.Voter].Prepare(c.now, m.Epoch, m.Known)
 		return p.Promise(m.Voter, m.Epoch, reply)
 	}
 	reply, _ := c.regs[m.Voter].Accept(c.now, m.Proposal)
@@ -53,7 +53,7 @@ func (c *court) answer(p *reign.Proposer, m reign.Message) []reign.Message {
 
 func (c *court) campaign(p *reign.Proposer, epoch arbiter.Epoch) {
 	c.t.Helper()
-	c.ask(p, p.Campaign(epoch))
+	c.ask(p, p.Campaign(epoch, c.regs[epoch.Owner()].Record.Accepted))
 }
 
 // pair is a court in which node 0 reigns in epoch 2 and both nodes are in sync.
@@ -85,7 +85,7 @@ func TestBirthNeedsEveryVoter(t *testing.T) {
 func TestABirthThatBrokeOffIsFinished(t *testing.T) {
 	c := newCourt(t)
 	for v := range c.regs {
-		c.regs[v].Prepare(0, 2)
+		c.regs[v].Prepare(0, 2, arbiter.Accepted{})
 	}
 	c.regs[0].Accept(0, arbiter.Accepted{Epoch: 2, Version: 1, Set: arbiter.Only(0)})
 	again := reign.New(0, true)
@@ -167,7 +167,7 @@ func TestTheOutdatedNodeIsRefused(t *testing.T) {
 	if words := r.Words([3]string{"server1", "server2", "witness"}); !strings.Contains(words, "server1") {
 		t.Errorf("words %q", words)
 	}
-	if m := other.ByHand(1003, false); m == nil {
+	if m := other.ByHand(1003, c.regs[1].Record.Accepted, false); m == nil {
 		t.Error("a campaign by hand asks nobody")
 	}
 }
@@ -176,7 +176,7 @@ func TestAnUndecidedReignOfTheOtherDoesNotBar(t *testing.T) {
 	c, p := pair(t)
 	p.Abandon()
 	other := reign.New(1, true)
-	for _, m := range other.Campaign(3) {
+	for _, m := range other.Campaign(3, c.regs[1].Record.Accepted) {
 		c.answer(&other, m)
 	}
 	c.regs[1].Accept(0, arbiter.Accepted{Epoch: 3, Version: 1, Set: arbiter.Only(1)}) // and dies before it asks the others
@@ -190,7 +190,7 @@ func TestAnUndecidedReignOfTheOtherDoesNotBar(t *testing.T) {
 func TestOvertakenBetweenElectionAndRecord(t *testing.T) {
 	c, _ := pair(t)
 	p := reign.New(1, true)
-	messages := p.Campaign(3)
+	messages := p.Campaign(3, arbiter.Accepted{})
 	for p.State() == reign.Preparing {
 		messages = append(messages[1:], c.answer(&p, messages[0])...)
 	}
@@ -292,7 +292,7 @@ func TestByHand(t *testing.T) {
 			}
 			k.down[0], k.down[2] = true, true
 			other := reign.New(1, true)
-			k.ask(&other, other.ByHand(1003, c.stale))
+			k.ask(&other, other.ByHand(1003, k.regs[1].Record.Accepted, c.stale))
 			refusal := other.Refusal().Kind
 			k.ask(&other, other.Decide())
 			if won := other.State() == reign.Reigning; refusal != c.want || won != (c.want == reign.None) {

@@ -41,6 +41,9 @@ func (p *Proposer) promised(voter arbiter.NodeID, reply arbiter.PrepareReply) []
 	v.record, v.wait, v.unreachable = reply.Record, reply.Wait, false
 	v.promised, v.fresh = reply.OK, reply.Record.Fresh
 	v.outdated = reply.Refusal == arbiter.RefusedOutdated
+	if !v.fresh && reply.Record.Accepted.Epoch.Owner() != voter { // its own sets may be undecided
+		p.known = newer(p.known, reply.Record.Accepted)
+	}
 	v.joinFrom = 1
 	if !reply.OK {
 		// Nothing is repeated at once: a refusal would be answered by a

@@ -29,7 +29,7 @@ const RefusedNotReady = "peer-not-ready"
 func (v *Volume) Prepare(req arbiter.PrepareRequest) (reply arbiter.PrepareReply, err error) {
 	v.mu.Lock()
 	defer v.unlock()
-	reply, changed := v.register.Prepare(Now(), req.Epoch)
+	reply, changed := v.register.Prepare(Now(), req.Epoch, req.Known)
 	return reply, v.stableRecord(changed)
 }
 

@@ -161,7 +161,7 @@ func (k *contest) reboot(t time.Duration) {
 func (k *contest) elected(t time.Duration) bool {
 	votes := 0
 	for v := range arbiter.NodeID(3) {
-		reply, _ := k.regs[v].Prepare(k.local(v, t), 3)
+		reply, _ := k.regs[v].Prepare(k.local(v, t), 3, arbiter.Accepted{})
 		k.won[v] = k.won[v] || reply.OK
 		if k.won[v] {
 			votes++

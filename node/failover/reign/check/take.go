@@ -23,7 +23,7 @@ func (w *world) takeAgent(st step, mutant Mutant) {
 	switch st.kind {
 	case campaign:
 		w.spent.campaigns++
-		w.send(n, p.Campaign(w.nextEpoch(st.n)), mutant)
+		w.send(n, p.Campaign(w.nextEpoch(st.n), w.regs[st.n].Record.Accepted), mutant)
 	case again:
 		w.send(n, p.Retry(), mutant)
 	case shrink:
@@ -90,7 +90,7 @@ func (w *world) vote(voter uint8, epoch arbiter.Epoch, mutant Mutant) arbiter.Pr
 	if mutant == BlindVote && held.Version != 0 {
 		reg.Record.Accepted.Set = arbiter.Both
 	}
-	reply, _ := reg.Prepare(0, epoch)
+	reply, _ := reg.Prepare(0, epoch, w.known[epoch-firstEpoch])
 	reg.Record.Accepted = held
 	return reply
 }

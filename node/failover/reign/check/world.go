@@ -21,8 +21,9 @@ type world struct {
 
 	// Requests ever sent and not yet without effect: the network may deliver
 	// each of them at any time and any number of times.
-	prepares [3]uint8         // by voter: bit epoch-firstEpoch
-	accepts  [3][epochs]uint8 // by voter and epoch: bit (version-1)*2, plus 1 for both
+	prepares [3]uint8                 // by voter: bit epoch-firstEpoch
+	known    [epochs]arbiter.Accepted // sent along; only the latest, an older one can but be refused
+	accepts  [3][epochs]uint8         // by voter and epoch: bit (version-1)*2, plus 1 for both
 	// The last reply of each kind on its way, by proposer and voter.
 	promises  [2][3]promise
 	recorded  [2][3]recorded
@@ -110,6 +111,7 @@ func (w *world) send(n arbiter.NodeID, messages []reign.Message, mutant Mutant) 
 		switch m.Kind {
 		case reign.SendPrepare:
 			w.prepares[m.Voter] |= 1 << (m.Epoch - firstEpoch)
+			w.known[m.Epoch-firstEpoch] = m.Known
 		case reign.SendAccept:
 			w.request(m.Voter, m.Proposal)
 			if mutant == OthersFirst && m.Voter == n {

@@ -377,10 +377,10 @@ func (s *sim) campaign(n *simNode) {
 	}
 	e := max(n.reg.Record.Promised, s.maxEp).NextFor(n.id)
 	promises, best := 0, arbiter.Accepted{}
-	n.reg.Prepare(s.now, e)
+	n.reg.Prepare(s.now, e, n.reg.Record.Accepted)
 	for _, v := range s.voters() {
 		fresh := v.Record.Fresh
-		if r, _ := v.Prepare(s.now, e); r.OK && (!fresh || birth) {
+		if r, _ := v.Prepare(s.now, e, n.reg.Record.Accepted); r.OK && (!fresh || birth) {
 			promises++
 			if v.Record.Accepted.Newer(best) {
 				best = v.Record.Accepted
