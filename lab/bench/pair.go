@@ -11,6 +11,7 @@ import (
 
 	"gemel/lab/loopdev"
 	"gemel/node/api"
+	"gemel/node/replicator/control"
 )
 
 const (
@@ -153,8 +154,7 @@ func (p *pair) volume(box string) (api.Volume, error) {
 	return api.Volume{}, fmt.Errorf("status of %s: there is no volume %s: %s", box, volumeName, status.ReplicatorProblem)
 }
 
-// firstReign waits until one node is Primary with a device and the other holds
-// everything, and takes the rate of that first sync.
+// firstReign waits until one node is Primary with a device and the other holds everything.
 func (p *pair) firstReign() error {
 	if err := p.room.await("a Primary", birthWait, 100*time.Millisecond, p.all(), p.findPrimary); err != nil {
 		return err
@@ -182,33 +182,35 @@ func (p *pair) findPrimary() (bool, error) {
 
 func (p *pair) all() []*daemon { return append(append([]*daemon{}, p.daemons[0]...), p.daemons[1]...) }
 
-// watchSync follows the first sync by the bytes it copied: it began a little
-// before the first look, so the rate is that of what came after it.
+// watchSync takes the rate of the first sync from the replicator itself, whose
+// word is newer than the agent's, and waits until both nodes are in the set.
 func (p *pair) watchSync() error {
-	var first, last int64
-	var began, ended time.Time
-	err := p.room.await("the first sync", 10*time.Minute, 50*time.Millisecond, p.all(), func() (bool, error) {
-		v, err := p.volume(nodeNames[p.primary])
-		if err != nil {
-			return false, err
+	self := nodeNames[p.primary]
+	replica := control.NewClient(filepath.Join(p.home(self), "run", "replicator.sock"))
+	defer replica.Close()
+	var began time.Time
+	var before int64
+	err := p.room.await("the first sync", 10*time.Minute, 10*time.Millisecond, p.all(), func() (bool, error) {
+		states, err := replica.State(p.room.ctx)
+		if err != nil || len(states) != 1 {
+			return false, fmt.Errorf("replicator of %s: %d volumes: %w", self, len(states), err)
 		}
-		now := time.Now()
-		if v.Counters.Resynced > 0 && began.IsZero() {
-			first, began = v.Counters.Resynced, now
+		v, now := states[0], time.Now()
+		if began.IsZero() && v.Resync != nil {
+			began, before = now, v.Counters.Resynced
 		}
-		if v.Counters.Resynced > last {
-			last, ended = v.Counters.Resynced, now
+		if v.PeerDisk == control.UpToDate && v.Resync == nil && !began.IsZero() {
+			p.firstSync = float64(v.Counters.Resynced-before) / 1e6 / now.Sub(began).Seconds()
+			return true, nil
 		}
-		return len(v.InSyncBy) == 2, fmt.Errorf("%s, %d bytes copied, out of sync: %d; %s %s",
-			v.Connection, last, v.OutOfSync, v.ConnectionReason, v.Frozen)
+		return v.PeerDisk == control.UpToDate, fmt.Errorf("%s, peer %s, out of sync: %d; %s %s",
+			v.Connection, v.PeerDisk, v.OutOfSync, v.ConnectionReason, v.Frozen)
 	})
 	if err != nil {
 		return err
 	}
-	if elapsed := ended.Sub(began).Seconds(); elapsed > 0 {
-		p.firstSync = float64(last-first) / 1e6 / elapsed
-	}
-	return nil
+	_, err = p.command(self, "volume", "wait-sync", volumeName, "--timeout", "30s")
+	return err
 }
 
 // guardDevice gives the loop device back should a killed replicator leave it.
