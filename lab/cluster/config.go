@@ -33,7 +33,7 @@ volumes:
     addresses: [{address: {{.VIP}}, interface: {{.NIC}}}]
     services:
       - name: nfs
-        command: [ganesha.nfsd, -F, -L, /var/log/gemel/ganesha.log, -f, /usr/share/gemel-lab/ganesha/ganesha.conf]
+        command: [/usr/share/gemel-lab/ganesha/start, /srv/data]
         ready-tcp: "127.0.0.1:2049"
 `))
 

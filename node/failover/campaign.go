@@ -31,14 +31,14 @@ func (m *Machine) mayCampaign() (string, bool) {
 	if m.stopped {
 		return "the agent is stopping", false
 	}
+	if m.det.alive && m.peer.Primary && !m.handedOver() {
+		return "", false
+	}
 	if why := m.unfit(); why != "" {
 		return why, false
 	}
-	if m.handedOver() {
+	if m.handedOver() && m.now >= m.notBefore {
 		return m.cfg.PeerName + " handed the volume over", true
-	}
-	if m.det.alive && m.peer.Primary {
-		return "", false
 	}
 	if m.now < m.notBefore {
 		if m.refusal != "" {

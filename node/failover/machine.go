@@ -174,7 +174,10 @@ func (m *Machine) takeReplicaDown(reason string) {
 }
 
 func (m *Machine) takeHandOver(e HandOver) {
-	m.handOver, m.handOverTill, m.notBefore = e.Epoch, m.now+handOverValid, 0
+	m.handOver, m.handOverTill = e.Epoch, m.now+handOverValid
+	if m.failures == 0 { // else two nodes that both fail would toss the volume to and fro
+		m.notBefore = 0
+	}
 	m.note(Note{Kind: "handover.received", Text: m.cfg.PeerName + " let the volume go for this node."})
 }
 

@@ -245,6 +245,32 @@ func TestStepThatFailsEndsWithThePeer(t *testing.T) {
 	}
 }
 
+func TestTwoFailingNodesDoNotTossTheVolume(t *testing.T) {
+	w := newWorld(t)
+	first := w.healthy(10 * time.Second)
+	for _, b := range w.nodes {
+		b.failing[StepServices] = "no such program"
+	}
+	w.order(first.id, OrderSwitchover)
+	w.nodes[0].steps, w.nodes[1].steps = nil, nil
+	w.pass(time.Minute)
+	tries := 0
+	for _, b := range w.nodes {
+		for _, s := range b.steps {
+			if s == StepServices {
+				tries++
+			}
+		}
+	}
+	if tries < 2 || tries > 12 {
+		w.fail("%d tries to start the services in a minute", tries)
+	}
+	for _, b := range w.nodes {
+		delete(b.failing, StepServices)
+	}
+	w.healthy(3 * time.Minute)
+}
+
 func TestBothBootAfterPowerCut(t *testing.T) {
 	w := newWorld(t)
 	w.healthy(10 * time.Second)
