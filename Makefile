@@ -50,9 +50,8 @@ soak: image build ## the long runs: larger bounds, repeated faults (root)
 	GEMEL_SOAK=1 $(GO) test -count=1 -timeout 6h ./node/... ./lab/...
 	$(GO) test -count=1 -timeout 6h ./scenarios/... -ginkgo.label-filter='soak' -ginkgo.v
 
-bench: prepare build ## compare with a raw loop device and a qemu mirror in one run (root)
-	CGO_ENABLED=0 $(GO) build -o bin/bench ./lab/bench
-	bin/bench
+bench: prepare ## compare with a raw loop device and a qemu mirror in one run (root)
+	@lab/bench/run
 
 compose-up: image build ## the same cluster through docker-compose instead of the chassis (root)
 	@lab/compose.sh up

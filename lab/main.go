@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"gemel/lab/checker"
 	"gemel/lab/cluster"
 )
 
@@ -78,7 +79,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 		a.cable("plug-cable", "Put a box's cable back", "plugged", (*cluster.Cluster).PlugCable),
 		a.power("press-reset", "Kill everything in a box at once and start it again", (*cluster.Cluster).PressReset),
 		a.power("yank-power", "Kill everything in a box at once; it stays off", (*cluster.Cluster).YankPower),
-		a.powerOn(), a.exec())
+		a.powerOn(), a.exec(), checker.Command())
 	return root
 }
 
