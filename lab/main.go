@@ -77,7 +77,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 	root.AddCommand(a.up(), a.files(), a.down(), a.status(), a.doctor(), a.leftovers(),
 		a.cable("pull-cable", "Pull a box's cable (lan or priv): it sees no carrier", "pulled", (*cluster.Cluster).PullCable),
 		a.cable("plug-cable", "Put a box's cable back", "plugged", (*cluster.Cluster).PlugCable),
-		a.power("press-reset", "Kill everything in a box at once and start it again", (*cluster.Cluster).PressReset),
+		a.power("press-reset", "Kill everything in a box at once; it boots again after some seconds", (*cluster.Cluster).PressReset),
 		a.power("yank-power", "Kill everything in a box at once; it stays off", (*cluster.Cluster).YankPower),
 		a.powerOn(), a.exec(), checker.Command())
 	return root

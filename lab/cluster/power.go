@@ -27,11 +27,22 @@ type PowerCut struct {
 	Aborted   []uint32      `json:"aborted"`   // FUSE connections that had to be aborted, or it would hang
 }
 
-// PressReset kills everything in a box at once and starts it again at once.
+// BootTime is how long a box takes from the reset button to its first program.
+// Real servers need many times that; a container would need none, and be back
+// before anybody noticed that it was gone.
+const BootTime = 6 * time.Second
+
+// PressReset kills everything in a box at once and starts it again after
+// BootTime.
 func (c *Cluster) PressReset(ctx context.Context, node string) (PowerCut, error) {
 	cut, err := c.YankPower(ctx, node)
 	if err != nil {
 		return cut, fmt.Errorf("reset: %w", err)
+	}
+	select {
+	case <-time.After(BootTime):
+	case <-ctx.Done():
+		return cut, fmt.Errorf("reset %s: it is off and stays off, switch it on with power-on: %w", node, context.Cause(ctx))
 	}
 	if err := c.PowerOn(ctx, node); err != nil {
 		return cut, fmt.Errorf("reset: %w", err)
