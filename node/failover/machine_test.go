@@ -204,6 +204,9 @@ func TestAgentRestartGoesOn(t *testing.T) {
 	if b := w.healthy(10 * time.Second); b != first || b.m.View().Epoch != epoch {
 		w.fail("the restart of the agent ended the reign")
 	}
+	if why := first.m.View().Refusal; why != "" {
+		w.fail("serves, and still shows the refusal %q", why)
+	}
 	for _, s := range first.steps {
 		if s >= StepDropAddress {
 			w.fail("the restart of the agent ran: %v", s)
