@@ -129,8 +129,9 @@ func (m *Machine) advance() {
 	m.checkOrder()
 	switch m.role {
 	case RoleSecondary:
-		m.resume()
-		m.campaign()
+		if m.resume(); m.role == RoleSecondary {
+			m.campaign()
+		}
 	case RoleCampaigning:
 		m.campaigning()
 	case RoleTakingOver, RoleServing, RoleLeaving:
