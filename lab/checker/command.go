@@ -152,6 +152,6 @@ func ending(parent context.Context, d time.Duration) (context.Context, context.C
 // closeWithInput ends the run when in closes. A read of a terminal or pipe cannot be
 // called back: it ends with the process.
 func closeWithInput(in io.Reader, stop context.CancelFunc) {
-	io.Copy(io.Discard, in)
+	_, _ = io.Copy(io.Discard, in)
 	stop()
 }

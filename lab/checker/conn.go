@@ -49,7 +49,7 @@ func (s *steady) try(ctx context.Context, call func(*nfs3.Client) error) error {
 
 func (s *steady) close() {
 	if s.client != nil {
-		s.client.Close()
+		_ = s.client.Close() // it failed already, or is not needed any more
 		s.client = nil
 	}
 }

@@ -148,7 +148,7 @@ func (w *writer) work(parent context.Context, files []nfs3.Handle) error {
 	err := context.Cause(ctx)
 	stop(nil)
 	clock.Wait()
-	if parent.Err() != nil && err == context.Cause(parent) {
+	if parent.Err() != nil && errors.Is(err, context.Cause(parent)) {
 		return nil // asked to end: the regular way
 	}
 	return err

@@ -2,14 +2,12 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"strconv"
 
 	"gemel/node/api"
 	"gemel/node/arbiter"
 	"gemel/node/config"
-	"gemel/node/fencing"
 	"gemel/node/identity"
 )
 
@@ -54,18 +52,4 @@ func dialWitness(cfg *config.Config, id *identity.Identity) Witness {
 
 func apiAddress(cfg *config.Config, ip string) string {
 	return net.JoinHostPort(ip, strconv.Itoa(cfg.Ports.API))
-}
-
-// verifiedFence takes only a proof for a success.
-type verifiedFence struct{ driver fencing.Driver }
-
-func (f verifiedFence) Off(ctx context.Context) error {
-	proof, err := f.driver.Off(ctx)
-	if err != nil {
-		return err
-	}
-	if !proof.Verified() {
-		return fmt.Errorf("fencing driver %s gave no proof that the peer is off", f.driver.Name())
-	}
-	return nil
 }

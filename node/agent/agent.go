@@ -13,6 +13,7 @@ import (
 	"gemel/node/arbiter"
 	"gemel/node/config"
 	"gemel/node/failover"
+	"gemel/node/fencing"
 	"gemel/node/replicator/control"
 )
 
@@ -36,7 +37,7 @@ type parts struct {
 	replica Replica
 	peers   map[string]Peer // by link name
 	witness Witness         // nil: none configured
-	fence   Fence           // nil: none configured
+	fence   fencing.Driver  // nil: none configured
 	keep    []History
 	// volume makes what is particular to one volume; failed is called when a
 	// service has used up its restarts.

@@ -9,6 +9,7 @@ import (
 
 	"gemel/node/config"
 	"gemel/node/failover"
+	"gemel/node/fencing"
 )
 
 const (
@@ -37,7 +38,7 @@ type course struct {
 	addresses Addresses
 	services  Services
 	mount     Mount
-	fence     Fence // nil: no driver is configured
+	fence     fencing.Driver // nil: none is configured
 	note      func(kind, text, reason string, fields ...string)
 
 	mu     sync.Mutex
@@ -146,7 +147,7 @@ func late(ctx context.Context, result <-chan error) error {
 	defer grace.Stop()
 	select {
 	case err := <-result:
-		if err == nil || errors.Is(err, cause) || cause == context.Canceled {
+		if err == nil || errors.Is(err, cause) || errors.Is(cause, context.Canceled) {
 			return err // Canceled: the work had just ended by itself
 		}
 		return fmt.Errorf("%w: %w", cause, err)

@@ -98,11 +98,6 @@ type Mount interface {
 	Detach(ctx context.Context) error
 }
 
-// Fence powers the peer off and returns only when that is verified.
-type Fence interface {
-	Off(ctx context.Context) error
-}
-
 // History keeps events.
 type History interface {
 	Add(e event.Event)

@@ -54,12 +54,18 @@ func (c *course) performReverse(ctx context.Context, run failover.Run) error {
 	}
 }
 
+// powerOff takes only a proof for a success.
 func (c *course) powerOff(ctx context.Context) error {
 	if c.fence == nil {
 		return nil
 	}
-	if err := c.fence.Off(ctx); err != nil {
+	proof, err := c.fence.Off(ctx)
+	switch {
+	case err != nil:
 		return fmt.Errorf("power the peer off: %w", err)
+	case !proof.Verified():
+		return fmt.Errorf("power the peer off: driver %s gave no proof that it is off; check the peer's power by hand",
+			c.fence.Name())
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func (w *world) act(b *box, a Action) {
 	case TellLease:
 		b.lease = a.Until
 	case TellHandOver:
-		w.send(b.id, 1-b.id, func() { w.feed(1-b.id, HandOver{Epoch: a.Epoch}) })
+		w.send(b.id, 1-b.id, func() { w.feed(1-b.id, HandOver(a)) })
 	case Run:
 		boot := b.boot
 		w.queue = append(w.queue, parcel{at: w.now + stepLen, from: b.id, to: b.id, deliver: func() {

@@ -55,7 +55,7 @@ func Mount(ctx context.Context, addr, path string, timeout time.Duration) (Handl
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
+	defer func() { _ = r.close() }()
 	var e Encoder
 	e.Opaque([]byte(path))
 	d, err := r.call(ProgMount, Version, MountMnt, e.Bytes(), timeout)
