@@ -180,11 +180,23 @@ func (o *owner) sendRenew(ctx context.Context, a failover.SendRenew) {
 	o.box.post(failover.Renewed{Voter: a.Voter, Epoch: a.Epoch, Sent: sent, Unreachable: err != nil, Reply: reply})
 }
 
+// voterName names a voter by its number, for people.
+func (o *owner) voterName(v arbiter.NodeID) string {
+	switch v {
+	case o.self:
+		return "This node's own register"
+	case arbiter.Witness:
+		return "The witness"
+	default:
+		return "The peer"
+	}
+}
+
 func (o *owner) sendRelease(ctx context.Context, a failover.SendRelease) {
 	defer o.releases.Done()
 	// A lost release only costs the rest of the lease.
 	if err := o.voters.release(ctx, a.Voter, arbiter.ReleaseRequest{Volume: o.name, Epoch: a.Epoch}); err != nil {
-		o.note("lease.release-lost", fmt.Sprintf("Voter %d was not told that the lease is over.", a.Voter), err.Error())
+		o.note("lease.release-lost", o.voterName(a.Voter)+" was not told that the lease is over.", err.Error())
 	}
 }
 

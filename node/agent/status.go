@@ -69,7 +69,8 @@ func (a *Agent) volumeStatus(o *owner) api.Volume {
 	if view.LeaseUntil != 0 {
 		v.Lease = view.LeaseUntil - a.clock.Boot()
 	}
-	v.InSync = newer(view.Chosen, v.Chosen).Set
+	v.Chosen = newer(view.Chosen, v.Chosen) // a Secondary's replica is told of none
+	v.InSync = v.Chosen.Set
 	v.InSyncBy = a.names(v.InSync)
 	if mounted, err := o.course.mount.Mounted(); err == nil && mounted {
 		v.Mount = o.vol.Mount.Path
