@@ -1,0 +1,191 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"gemel/lab/cluster"
+	"gemel/lab/leftovers"
+	"gemel/lab/oracle"
+)
+
+// pair is the lab under test with what the running scenario made in it.
+type pair struct {
+	lab    *cluster.Cluster
+	oracle *oracle.Oracle
+	whole  leftovers.Snapshot // what the lab owns when nothing is wrong
+	loads  []*load
+	broken bool // could not be healed: the next scenario gets a new lab
+
+	collected string // folder of the running scenario's findings; empty: none yet
+	firstSync syncResult
+}
+
+// syncResult is what the first sync moved, as the Primary tells.
+type syncResult struct {
+	size, moved int64
+	took        time.Duration
+}
+
+// build makes the lab from nothing and waits for the end of the first sync.
+func (p *pair) build(ctx context.Context) {
+	GinkgoHelper()
+	bin, err := binaries()
+	Expect(err).NotTo(HaveOccurred())
+	_, err = p.lab.Down(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(p.lab.Up(ctx, cluster.Options{BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit})).To(Succeed())
+	for _, name := range oracle.Servers {
+		Eventually(ctx, func(g Gomega) {
+			said, err := p.lab.Exec(ctx, name, "gemel", "volume", "create", volume)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(said.Code).To(Equal(0), said.Stderr)
+		}).WithTimeout(20*time.Second).Should(Succeed(), "create the volume on %s", name)
+	}
+	begun := time.Now()
+	p.awaitHealthy(ctx)
+	primary := p.primary(ctx)
+	node := p.node(ctx, primary)
+	p.firstSync = syncResult{size: node.Vol.Size, moved: node.Vol.Counters.Resynced, took: time.Since(begun)}
+	snapshot, err := leftovers.Take(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	p.whole, p.broken = snapshot.Of(labName), false
+}
+
+// begin gives a scenario a healthy pair.
+func (p *pair) begin(ctx context.Context) {
+	GinkgoHelper()
+	p.loads, p.collected = nil, ""
+	if p.broken {
+		p.build(ctx)
+	}
+	p.heal(ctx)
+}
+
+// heal plugs every cable, switches every box on and waits until the pair is whole.
+func (p *pair) heal(ctx context.Context) {
+	GinkgoHelper()
+	p.broken = true // until the end of this function
+	for _, box := range cluster.Boxes() {
+		for _, cable := range box.Cables {
+			Expect(p.lab.PlugCable(box.Name, cable)).To(Succeed())
+		}
+		Expect(p.lab.PowerOn(ctx, box.Name)).To(Succeed())
+	}
+	p.awaitHealthy(ctx)
+	p.broken = false
+}
+
+func (p *pair) awaitHealthy(ctx context.Context) {
+	GinkgoHelper()
+	Eventually(ctx, func() error { return p.oracle.Healthy(ctx) }).
+		WithTimeout(healLimit).WithPolling(300*time.Millisecond).
+		Should(Succeed(), func() string { return "the pair does not heal\n" + p.statuses() })
+}
+
+// judge asks every oracle; the pair is whole and nothing writes.
+func (p *pair) judge(ctx context.Context) {
+	GinkgoHelper()
+	_, err := p.oracle.Primary(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(p.oracle.OneAddressHolder(ctx)).To(Succeed())
+	Expect(p.oracle.ServicesOnce(ctx)).To(Succeed())
+	for _, l := range p.loads {
+		report, err := p.oracle.Acknowledged(ctx, l.ackLog())
+		Expect(err).NotTo(HaveOccurred())
+		fmt.Fprintf(GinkgoWriter, "records of %s: %d acknowledged, %d must still be there, all found\n",
+			l.name, l.report.Acked, report.Acked)
+	}
+	Expect(p.oracle.Identical(ctx)).To(Succeed())
+	Eventually(ctx, func() error { return p.oracle.NothingLeaked(ctx, p.whole) }).
+		WithTimeout(10 * time.Second).Should(Succeed())
+	p.forgetRecords(ctx)
+}
+
+// forgetRecords keeps the small volume from filling up over many scenarios.
+func (p *pair) forgetRecords(ctx context.Context) {
+	GinkgoHelper()
+	primary := p.primary(ctx)
+	for _, l := range p.loads {
+		_, err := p.lab.Exec(ctx, primary, "rm", "-f", "/srv/data/"+l.name+".0")
+		Expect(err).NotTo(HaveOccurred())
+	}
+}
+
+func (p *pair) primary(ctx context.Context) string {
+	GinkgoHelper()
+	name, err := p.oracle.Primary(ctx)
+	Expect(err).NotTo(HaveOccurred(), p.statuses)
+	return name
+}
+
+// sides returns who is Primary and who is not.
+func (p *pair) sides(ctx context.Context) (primary, secondary string) {
+	GinkgoHelper()
+	primary = p.primary(ctx)
+	return primary, other(primary)
+}
+
+func other(server string) string {
+	if server == oracle.Servers[0] {
+		return oracle.Servers[1]
+	}
+	return oracle.Servers[0]
+}
+
+func (p *pair) node(ctx context.Context, name string) oracle.Node {
+	GinkgoHelper()
+	node, err := p.oracle.Node(ctx, name)
+	Expect(err).NotTo(HaveOccurred())
+	return node
+}
+
+// awaitServing waits until one server serves with all that belongs to the volume.
+func (p *pair) awaitServing(ctx context.Context, name string, limit time.Duration) {
+	GinkgoHelper()
+	Eventually(ctx, func(g Gomega) {
+		node, err := p.oracle.Node(ctx, name)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(node.Vol.Role).To(Equal("Primary"))
+		g.Expect(node.Vol.Phase).To(Equal("serving"))
+	}).WithTimeout(limit).WithPolling(200*time.Millisecond).
+		Should(Succeed(), func() string { return name + " does not serve\n" + p.statuses() })
+}
+
+// expectRefusal holds that a server alone does not become Primary, and says why.
+func (p *pair) expectRefusal(ctx context.Context, name string, words ...string) {
+	GinkgoHelper()
+	said := func(g Gomega) string {
+		node, err := p.oracle.Node(ctx, name)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(node.Vol.Role).NotTo(Equal("Primary"), "%s took over", name)
+		return node.Vol.Refusal
+	}
+	Eventually(ctx, func(g Gomega) {
+		refusal := said(g)
+		for _, word := range words {
+			g.Expect(refusal).To(ContainSubstring(word))
+		}
+	}).WithTimeout(30*time.Second).WithPolling(300*time.Millisecond).
+		Should(Succeed(), func() string { return "no such refusal\n" + p.statuses() })
+	fmt.Fprintf(GinkgoWriter, "%s refuses: %s\n", name, p.node(ctx, name).Vol.Refusal)
+	Consistently(ctx, func(g Gomega) { said(g) }).WithTimeout(8*time.Second).
+		WithPolling(500*time.Millisecond).Should(Succeed(), "%s does not keep to its refusal", name)
+}
+
+// kill ends one daemon of a box as if it had crashed.
+func (p *pair) kill(ctx context.Context, box, daemon string) {
+	GinkgoHelper()
+	found, err := p.lab.Exec(ctx, box, "pgrep", "-x", "-f", "gemel "+daemon+" .*")
+	Expect(err).NotTo(HaveOccurred())
+	pid := strings.TrimSpace(found.Stdout)
+	Expect(pid).To(MatchRegexp(`^\d+$`), "one %s on %s", daemon, box)
+	said, err := p.lab.Exec(ctx, box, "kill", "-KILL", pid)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(said.Code).To(Equal(0), said.Stderr)
+}
