@@ -18,12 +18,12 @@ import (
 
 func (a *app) up() *cobra.Command {
 	options := cluster.Options{CableRate: cluster.Gigabit}
-	var unthrottled bool
+	var unthrottled, withTour bool
 	var disk string
 	command := &cobra.Command{
 		Use:     "up",
 		Short:   "Build the lab, or complete one that is half there",
-		Example: "  lab up\n  lab up --lab second --disk 256MiB --unthrottled",
+		Example: "  lab up\n  lab up --tour\n  lab up --lab second --disk 256MiB --unthrottled",
 		Args:    args(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			size, err := parseSize(disk)
@@ -39,7 +39,10 @@ func (a *app) up() *cobra.Command {
 			}
 			options.Say = func(step string) { command.Println("lab " + a.lab + ": " + step) }
 			return a.with(command.Context(), func(lab *cluster.Cluster) error {
-				return lab.Up(command.Context(), options)
+				if err := lab.Up(command.Context(), options); err != nil || !withTour {
+					return err
+				}
+				return showTour(command.Context(), lab)
 			})
 		},
 	}
@@ -47,6 +50,7 @@ func (a *app) up() *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&disk, "disk", "1GiB", "size of each server's disk, such as 256MiB or 2GiB")
 	flags.BoolVar(&unthrottled, "unthrottled", false, "private cables without a speed limit, instead of 1 Gbit/s")
+	flags.BoolVar(&withTour, "tour", false, "form the cluster, then show a fail-over under load")
 	flags.BoolVar(&options.Bare, "bare", false, "boxes that run nothing: only hardware and cables")
 	flags.StringVar(&options.BinDir, "bin", "", "directory of the gemel binary (default: this command's own)")
 	return command

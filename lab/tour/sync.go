@@ -1,0 +1,183 @@
+package tour
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gemel/node/replicator/control"
+)
+
+// article is the first sync of the article, in bytes per second.
+const article = 38_000_000
+
+// createAll makes the volume where it does not exist yet, and says whether it had to.
+func (t *tour) createAll(ctx context.Context) (bool, error) {
+	made := false
+	for _, node := range servers {
+		v, err := t.lookPatiently(ctx, node)
+		if err != nil {
+			return made, err
+		}
+		if v.volume.Problem == "" && v.volume.Size > 0 {
+			continue
+		}
+		if _, err := t.command(ctx, 20*time.Second, node, "gemel", "volume", "create", volume); err != nil {
+			if v.volume.Problem != "" {
+				err = fmt.Errorf("%w (its volume before: %s)", err, v.volume.Problem)
+			}
+			return made, err
+		}
+		t.screen.Line(fmt.Sprintf("%s: gemel volume create %s", node, volume))
+		made = true
+	}
+	if !made {
+		t.screen.Line("The volume exists since an earlier visit; nothing is made anew.")
+	}
+	return made, nil
+}
+
+// lookPatiently gives a box that was just switched on time for its daemons.
+func (t *tour) lookPatiently(ctx context.Context, node string) (view, error) {
+	until := time.Now().Add(patience)
+	for {
+		v, err := t.look(ctx, node)
+		if err == nil && v.status.ReplicatorProblem != "" {
+			err = errors.New(v.status.ReplicatorProblem)
+		}
+		if err == nil {
+			return v, nil
+		}
+		if time.Now().After(until) || !sleep(ctx, 300*time.Millisecond) {
+			return view{}, fmt.Errorf("%s does not answer `gemel status`: %w", node, err)
+		}
+	}
+}
+
+// meter measures a resync from what was seen of it.
+type meter struct {
+	from, to     time.Time
+	start, done  int64 // bytes
+	total        int64
+	seen, halted bool
+}
+
+// add takes one look at a volume into account.
+func (m *meter) add(at time.Time, r *control.Resync) {
+	switch {
+	case r == nil:
+		m.halted = m.seen
+		return
+	case !m.seen || r.Done < m.done:
+		// A resync that began again is another one.
+		*m = meter{from: at, start: r.Done, seen: true}
+	}
+	m.to, m.done, m.total, m.halted = at, r.Done, r.Total, false
+}
+
+// rate is the mean between the first and the last look, in bytes per second.
+func (m *meter) rate() int64 {
+	took := m.to.Sub(m.from).Seconds()
+	if took <= 0 {
+		return 0
+	}
+	return int64(float64(m.done-m.start) / took)
+}
+
+// words are the whole resync in a sentence; "" when too little was seen to tell.
+func (m *meter) words() string {
+	if m.rate() == 0 {
+		return ""
+	}
+	took := float64(m.total) / float64(m.rate())
+	return fmt.Sprintf("%d MB in %.1f s, %d MB/s", m.total/1e6, took, m.rate()/1e6)
+}
+
+func (m *meter) finished(label string) Progress {
+	return Progress{Label: label, Done: m.total, Total: m.total, Rate: m.rate()}
+}
+
+func progressOf(label string, r *control.Resync) Progress {
+	return Progress{Label: label, Done: r.Done, Total: r.Total, Rate: r.Rate, Left: r.ETA}
+}
+
+// waitHealthy shows the sync until both disks are equal and one server serves.
+func (t *tour) waitHealthy(ctx context.Context, created bool) (*meter, error) {
+	label, m, why := "resync", &meter{}, "nobody was asked yet"
+	if created {
+		label = "first sync"
+	}
+	until := time.Now().Add(patience)
+	for {
+		v, err := t.lookAny(ctx)
+		if err == nil {
+			m.add(v.status.Time, v.volume.Resync)
+		}
+		switch {
+		case err != nil:
+			why = err.Error()
+		case v.missing() == "":
+			t.sayHealthy(m, label, created, v)
+			return m, nil
+		case v.volume.Resync != nil:
+			t.screen.Bar(progressOf(label, v.volume.Resync))
+			until = time.Now().Add(patience)
+		default:
+			why = v.missing()
+		}
+		if time.Now().After(until) {
+			return m, fmt.Errorf("the pair is not healthy after %v: %s", patience, why)
+		}
+		if !sleep(ctx, 300*time.Millisecond) {
+			return m, ctx.Err()
+		}
+	}
+}
+
+// lookAny prefers the Primary's view: it knows more than its peer.
+func (t *tour) lookAny(ctx context.Context) (view, error) {
+	var errs []error
+	for _, node := range servers {
+		v, err := t.look(ctx, node)
+		if err == nil && v.primary() == otherOf(node) {
+			v, err = t.look(ctx, otherOf(node))
+		}
+		if err == nil {
+			return v, nil
+		}
+		errs = append(errs, err)
+	}
+	return view{}, errors.Join(errs...)
+}
+
+func (t *tour) sayHealthy(m *meter, label string, created bool, v view) {
+	if m.seen {
+		t.screen.Bar(m.finished(label))
+	}
+	t.screen.EndBar()
+	if created && m.words() != "" {
+		t.screen.Line(fmt.Sprintf("First sync: %s; the article of 2004 had %d MB/s.", m.words(), article/1_000_000))
+	}
+	names := slices.Clone(v.volume.InSyncBy)
+	slices.Sort(names)
+	t.screen.Line(t.screen.paint(green, "HEALTHY") + fmt.Sprintf(": %s is Primary; in sync: %s.", v.primary(), strings.Join(names, " and ")))
+}
+
+// waitExport waits until the file service answers the client on the cluster's address.
+func (t *tour) waitExport(ctx context.Context) error {
+	vip := clusterAddress()
+	until := time.Now().Add(patience)
+	for {
+		_, err := t.command(ctx, 5*time.Second, "client", "timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/"+vip+"/2049")
+		if err == nil {
+			t.screen.Line(fmt.Sprintf("NFS answers the client on %s, the address of the pair.", vip))
+			return nil
+		}
+		if time.Now().After(until) || !sleep(ctx, 300*time.Millisecond) {
+			return fmt.Errorf("NFS does not answer the client on %s: %w", vip, err)
+		}
+	}
+}
