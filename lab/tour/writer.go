@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -21,6 +22,11 @@ const (
 )
 
 func clusterAddress() string { return cluster.VIP.String() }
+
+var (
+	errNoReport = errors.New("the client's checker left no report")
+	errNoEnd    = errors.New("the client's checker does not end when told to")
+)
 
 // writer is the checker at work in the client's box.
 type writer struct {
@@ -88,14 +94,19 @@ func parseWriter(line []byte) (checker.Progress, *checker.Report, error) {
 
 // gone says why the checker ended before it was told to.
 func (w *writer) gone() error {
-	return fmt.Errorf("the client's checker ended too early: %v %s", w.problem, strings.TrimSpace(w.stderr.String()))
+	words := strings.TrimSpace(w.stderr.String())
+	if w.problem != nil {
+		return fmt.Errorf("the client's checker ended too early: %w: %s", w.problem, words)
+	}
+	return fmt.Errorf("the client's checker ended too early: %s", words)
 }
 
 // stop ends the checker, even when the tour is being ended, and returns its report.
 func (w *writer) stop(ctx context.Context) (checker.Report, error) {
 	defer w.cancel()
 	free := context.WithoutCancel(ctx)
-	_, err := w.tour.command(free, 5*time.Second, "client", "sh", "-c", "kill -TERM $(cat "+pidFile+")")
+	// One that ended already cannot be told; its report or the lack of it says enough.
+	_, _ = w.tour.command(free, 5*time.Second, "client", "sh", "-c", "kill -TERM $(cat "+pidFile+")")
 	giveUp := time.After(10 * time.Second)
 	for {
 		select {
@@ -104,11 +115,11 @@ func (w *writer) stop(ctx context.Context) (checker.Report, error) {
 				continue
 			}
 			if w.report.Run == "" {
-				return w.report, fmt.Errorf("the client's checker left no report: %v %v", w.problem, err)
+				return w.report, errNoReport
 			}
 			return w.report, nil
 		case <-giveUp:
-			return checker.Report{}, fmt.Errorf("the client's checker does not end: %v", err)
+			return checker.Report{}, errNoEnd
 		}
 	}
 }
