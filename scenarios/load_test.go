@@ -121,7 +121,7 @@ func (p *pair) underLoad(ctx context.Context, trouble func()) checker.Report {
 	l.awaitFlow(ctx, time.Minute)
 	time.Sleep(time.Second)
 	report := l.stop(ctx)
-	notePause(CurrentSpecReport().LeafNodeText, report)
+	notePause(CurrentSpecReport().FullText(), report)
 	return report
 }
 
