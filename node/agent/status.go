@@ -115,7 +115,10 @@ func (a *Agent) witnessStatus(volumes []api.Volume) api.VoterStatus {
 	}
 	s.Means = "the pair goes on, but the next failure of a node stops the service until the witness is back"
 	for _, v := range volumes {
-		if v.Role == control.Primary && len(v.InSyncBy) == 1 {
+		switch {
+		case v.Role != control.Primary && v.PeerRole != control.Primary:
+			s.Means = "a node is elected by 2 votes of 3; without this one it needs both nodes"
+		case v.Role == control.Primary && len(v.InSyncBy) == 1:
 			s.Means = fmt.Sprintf("%s goes on alone; the peer cannot take over until the witness or %s is back",
 				a.cfg.Node, a.cfg.Node)
 		}
