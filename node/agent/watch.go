@@ -157,6 +157,7 @@ func report(s control.VolumeState) failover.ReplicaReport {
 		StandAlone:     s.Connection == control.StandAlone,
 		Connected:      s.Connection == control.Connected,
 		LeaseLeft:      s.LeaseLeft,
+		NewerPromise:   s.NewerPromise,
 	}
 }
 

@@ -49,6 +49,9 @@ func (m *Machine) takeStepDone(e StepDone) {
 func (m *Machine) courseDone() {
 	switch m.role {
 	case RoleTakingOver:
+		if m.afterStep != "" {
+			return // only the replica moved on, to a newer reign
+		}
 		m.role, m.failures = RoleServing, 0
 		m.note(Note{Kind: "serving", Text: fmt.Sprintf("%s serves %s.", m.cfg.SelfName, m.cfg.Volume)})
 		m.answerIf(OrderGrab, OrderGrabStale)
@@ -73,7 +76,7 @@ func (m *Machine) stepFailed(e StepDone) {
 		}
 	case RoleLeaving:
 		m.leaveFailed(e, what)
-	case RoleLettingGo:
+	case RoleServing, RoleLettingGo: // serving: only the replica's step to a newer reign
 		m.course.retryAt = m.now + time.Second
 	}
 }
@@ -141,7 +144,7 @@ func (m *Machine) release() {
 	}
 	m.ended = max(m.ended, m.prop.Epoch())
 	m.prop.Abandon()
-	m.forced, m.peerIdle = false, 0
+	m.forced, m.again, m.peerIdle = false, false, 0
 	if m.det.alive && !m.peer.Primary {
 		m.peerIdle = m.now
 	}

@@ -105,7 +105,7 @@ func (m *Machine) withoutPeer() (string, bool) {
 
 // nextEpoch returns an own epoch above everything seen, at least leap above.
 func (m *Machine) nextEpoch(leap arbiter.Epoch) arbiter.Epoch {
-	high := max(m.prop.Highest(), m.replica.Record.Promised, m.replica.Record.Accepted.Epoch, m.peer.Epoch)
+	high := max(m.prop.Highest(), m.replica.Record.Promised, m.replica.Record.Accepted.Epoch, m.replica.NewerPromise, m.peer.Epoch)
 	return (high + leap).NextFor(m.cfg.Self)
 }
 

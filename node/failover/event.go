@@ -137,5 +137,8 @@ type ReplicaReport struct {
 	CrashedPrimary bool
 	StandAlone     bool
 	Connected      bool
-	LeaseLeft      time.Duration // rest of the lease as the replica holds it
+	// NewerPromise is the epoch, above the reign's, that the peer's replica says
+	// it promised; it refuses this Primary therefore. Zero: none.
+	NewerPromise arbiter.Epoch
+	LeaseLeft    time.Duration // rest of the lease as the replica holds it
 }

@@ -14,11 +14,15 @@ func (m *Machine) resume() {
 	if !m.replicaSeen || !m.replica.Primary || m.stopped || m.replica.Epoch <= m.ended {
 		return // nothing to resume, or an old report of a reign this machine ended itself
 	}
-	if m.replica.Record.Promised > m.replica.Epoch {
+	if m.replica.Record.Promised > m.replica.Epoch && m.replica.Record.Accepted.Epoch <= m.replica.Epoch {
+		if m.resumeReelection() {
+			return
+		}
 		m.letGo(fmt.Sprintf("the voters promised epoch %d to %s", m.replica.Record.Promised, m.cfg.PeerName))
 		return
 	}
 	m.send(m.prop.Resume(m.replica.Record))
+	m.send(m.prop.Confirm(m.replica.Chosen))
 	m.role, m.refusal, m.told, m.nextRenew = RoleTakingOver, "", m.replica.Chosen, m.now
 	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
 	m.lease.Assume(m.now + m.replica.LeaseLeft - m.cfg.Lease + m.cfg.Lease/50) // the replica's deadline is ours
@@ -37,6 +41,7 @@ func (m *Machine) keepReign() {
 	m.renew()
 	m.adjustSet()
 	m.tellChosen()
+	m.reelect()
 	switch {
 	case m.role == RoleServing:
 		m.watchAddressNIC()
@@ -50,7 +55,7 @@ func (m *Machine) lost() string {
 	switch {
 	case m.replicaDown != "":
 		return "the replicator does not answer: " + m.replicaDown
-	case m.prop.Superseded():
+	case m.prop.Superseded() && !m.again && !m.alone():
 		return "a voter promised a higher epoch"
 	case m.replicaSeen && m.replica.Record.Promised > m.prop.Epoch():
 		return fmt.Sprintf("this node's own vote went to epoch %d", m.replica.Record.Promised)
@@ -75,7 +80,7 @@ func (m *Machine) othersNamed() string {
 }
 
 func (m *Machine) renew() {
-	if m.now < m.nextRenew {
+	if m.now < m.nextRenew || m.again {
 		return
 	}
 	m.nextRenew = m.now + m.cfg.Renew

@@ -62,6 +62,9 @@ type Machine struct {
 	decideAt     time.Duration // by hand: when missing answers are given up
 	stopped      bool          // agent is leaving: no campaigns any more
 
+	again bool             // a campaign in the place of the reign that goes on
+	kept  arbiter.Accepted // set of the reign that goes on meanwhile
+
 	leaveFor  string        // why we leave, in words
 	giveToUs  bool          // hand over to the peer at the end of the course
 	afterStep string        // error of the step that made us leave; empty for a planned leave

@@ -90,6 +90,24 @@ func TestAloneAndThenWithoutWitnessGoesOn(t *testing.T) {
 	}
 }
 
+func TestLastBoxStandingOutlivesItsAgent(t *testing.T) {
+	w := newWorld(t)
+	first := w.healthy(10 * time.Second)
+	w.powerOff(1 - first.id)
+	w.pass(5 * time.Second)
+	w.wit.up = false
+	w.pass(10 * time.Second)
+	w.restartAgent(first.id)
+	for range 3000 {
+		if w.pass(tick); !first.vip || !first.replica.Primary {
+			w.fail("the restart of the agent ended a reign that nobody else can take")
+		}
+	}
+	if w.serving() != first {
+		w.fail("does not serve: %+v", first.m.View())
+	}
+}
+
 func TestWitnessDownThenPrimaryDiesIsRefused(t *testing.T) {
 	w := newWorld(t)
 	first := w.healthy(10 * time.Second)
@@ -335,7 +353,7 @@ func walk(t *testing.T, seed uint64) {
 func trouble(w *world, r *rand.Rand) {
 	id := arbiter.NodeID(r.IntN(2))
 	b := w.nodes[id]
-	switch r.IntN(9) {
+	switch r.IntN(10) {
 	case 0, 1:
 		if b.up {
 			w.powerOff(id)
@@ -359,6 +377,10 @@ func trouble(w *world, r *rand.Rand) {
 		w.cut[[2]arbiter.NodeID{id, 1 - id}] = r.IntN(2) == 0
 	case 8:
 		b.nic = !b.nic
+	case 9: // a campaign by hand that came to nothing
+		if !b.replica.Primary {
+			b.reg.Raise((max(b.reg.Record.Promised, w.wit.reg.Record.Promised) + 1000).NextFor(id))
+		}
 	}
 	for _, p := range w.nodes {
 		if !p.up && r.IntN(3) == 0 {

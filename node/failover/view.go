@@ -72,6 +72,9 @@ func (m *Machine) View() View {
 	case RoleTakingOver, RoleServing, RoleLeaving:
 		v.Epoch, v.Chosen = m.prop.Epoch(), m.prop.Chosen()
 		v.LeaseUntil = m.lease.Until()
+		if m.again {
+			v.Epoch, v.Chosen = m.kept.Epoch, m.kept
+		}
 	default:
 		v.Chosen = m.replica.Record.Accepted
 		if m.det.alive && m.peer.Primary {
@@ -87,12 +90,15 @@ func (m *Machine) View() View {
 // phase says in words what the machine does or waits for.
 func (m *Machine) phase() string {
 	switch m.role {
+	case RoleServing:
+		if m.again {
+			return phaseReelecting
+		}
+		return "serving"
 	case RoleCampaigning:
 		return "asking the voters"
 	case RoleTakingOver:
 		return "taking over: " + m.course.current().String()
-	case RoleServing:
-		return "serving"
 	case RoleLeaving:
 		return "leaving: " + m.course.current().String()
 	case RoleLettingGo:

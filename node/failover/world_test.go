@@ -282,11 +282,15 @@ func (w *world) replicas() {
 		inForce := b.replica.Chosen.Set | b.reg.Record.Accepted.Set
 		switch {
 		case !up:
+			if b.replica.NewerPromise = 0; p.up && p.reg.Record.Promised > b.replica.Epoch &&
+				!w.cut[[2]arbiter.NodeID{b.id, p.id}] && !w.cut[[2]arbiter.NodeID{p.id, b.id}] {
+				b.replica.NewerPromise = p.reg.Record.Promised
+			}
 			b.linked, b.replica.ReadyToGrow = 0, false
 			b.replica.WantShrink = inForce.Has(p.id)
 			b.replica.Connected = false
 		case b.linked == 0:
-			b.linked = w.now
+			b.linked, b.replica.NewerPromise = w.now, 0
 			b.replica.Connected = true
 			p.reg.Raise(b.replica.Epoch)
 			p.replica.DiskWhole = p.replica.DiskWhole && !p.replica.Created && !p.replica.CrashedPrimary

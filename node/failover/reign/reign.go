@@ -132,6 +132,17 @@ func (p *Proposer) Resume(record arbiter.Record) []Message {
 	return p.Retry()
 }
 
+// Confirm tells, after Resume, what 2 of 3 recorded as the replica knows it: it
+// was told so by the agent before. If that is the resumed set, nothing is
+// undecided; the voters are still asked to record it, for some may lag behind.
+func (p *Proposer) Confirm(chosen arbiter.Accepted) []Message {
+	if p.state != Reigning || !p.hasPending() || p.pending != chosen {
+		return nil
+	}
+	p.choose()
+	return p.Retry()
+}
+
 // Shrink proposes {self}, also over a growth that is still undecided. It does
 // nothing when {self} is chosen or proposed already.
 func (p *Proposer) Shrink() []Message {

@@ -39,7 +39,11 @@ type VolumeState struct {
 	Connection string `json:"connection"`
 	// ConnectionReason says why the volume is StandAlone or not yet Connected.
 	ConnectionReason string `json:"connection_reason,omitempty"`
-	PeerPath         string `json:"peer_path,omitempty"` // link in use, such as "private"
+	// NewerPromise is the epoch that the peer's replica promised, above this
+	// Primary's reign: it refuses the connection until the Primary is elected
+	// anew above it. Zero: none.
+	NewerPromise arbiter.Epoch `json:"newer_promise,omitempty"`
+	PeerPath     string        `json:"peer_path,omitempty"` // link in use, such as "private"
 
 	Backing     string `json:"backing"`      // backing device
 	BackingSize int64  `json:"backing_size"` // bytes

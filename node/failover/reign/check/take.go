@@ -41,6 +41,7 @@ func (w *world) takeAgent(st step, mutant Mutant) {
 		*p = reign.New(n, true)
 		if own := w.regs[n].Record; w.reps[n].reign != 0 && own.Promised <= w.reps[n].reign {
 			w.send(n, p.Resume(own), mutant)
+			w.send(n, p.Confirm(w.reps[n].chosen), mutant)
 		}
 	case letGo:
 		p.Abandon()
