@@ -24,7 +24,8 @@ func (v *Volume) keepConnected() {
 		if err != nil && v.ctx.Err() == nil {
 			v.standAlone = errors.Is(err, errStandAlone)
 			if v.reason != err.Error() {
-				v.reason, v.dirtyState = err.Error(), true
+				v.reason = err.Error()
+				v.touched()
 				v.o.Log("volume "+v.o.Name+": not connected", err)
 			}
 		}
@@ -108,6 +109,12 @@ func (v *Volume) hello() (wire.Hello, handshake.State, error) {
 func (v *Volume) agree(conn *link.Conn, mine *handshake.State) error {
 	hello := conn.Peer()
 	peer := stateOf(&hello)
+	v.mu.Lock()
+	if v.promise != peer.Promised {
+		v.promise = peer.Promised
+		v.touched()
+	}
+	v.unlock()
 	if err := v.raise(mine, peer); err != nil {
 		return err
 	}

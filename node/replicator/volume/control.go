@@ -106,7 +106,8 @@ func (v *Volume) export() (control.PromoteReply, error) {
 	if err != nil {
 		return control.PromoteReply{}, fmt.Errorf("volume %s: show the device: %w", v.o.Name, err)
 	}
-	v.device, v.detach, v.dirtyState = path, detach, true
+	v.device, v.detach = path, detach
+	v.touched()
 	return control.PromoteReply{Device: path}, nil
 }
 
@@ -187,7 +188,8 @@ func (v *Volume) hide(force bool) error {
 		return err
 	}
 	v.mu.Lock()
-	v.device, v.detach, v.dirtyState = "", nil, true // cut off, even if it lingers
+	v.device, v.detach = "", nil // cut off, even if it lingers
+	v.touched()
 	v.unlock()
 	return err
 }
@@ -196,7 +198,8 @@ func (v *Volume) hide(force bool) error {
 func (v *Volume) Reconnect() {
 	v.mu.Lock()
 	defer v.unlock()
-	v.standAlone, v.reason, v.dirtyState = false, "", true
+	v.standAlone, v.reason = false, ""
+	v.touched()
 	v.hurry()
 }
 
@@ -218,14 +221,17 @@ func (v *Volume) State() control.VolumeState {
 		Name: v.o.Name, Role: control.Secondary, Disk: v.diskState(w), PeerDisk: peerDisk(w),
 		Connection: control.Connecting, ConnectionReason: v.reason, Backing: v.o.Backing,
 		BackingSize: v.o.Disk.Size(), Size: w.Size, Device: v.device,
-		Epoch: w.Reign, Record: v.register.Record, Chosen: w.Chosen,
+		Epoch: w.Reign, Record: v.record, Chosen: w.Chosen,
 		WantShrink: w.WantShrink, ReadyToGrow: w.ReadyToGrow, Frozen: w.Frozen, LeaseLeft: w.Lease - now,
-		CrashedPrimary: w.Crashed, Created: w.Created, OutOfSync: w.OutOfSync, Seq: w.Seq,
+		CrashedPrimary: w.Crashed, Created: w.Created, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,
 		Counters: control.Counters{Read: v.counters.read, Written: v.counters.written, Sent: w.Counters.Sent,
 			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Flushes: v.counters.flushes},
 	}
 	if w.Primary {
 		s.Role = control.Primary
+	}
+	if w.Primary && v.promise > w.Reign && !w.Connected {
+		s.NewerPromise = v.promise
 	}
 	switch {
 	case w.Connected:

@@ -83,6 +83,9 @@ func (v *Volume) writeMeta() (version uint64) {
 	v.recordStable = number
 	if err != nil {
 		v.metaFailed = err
+	} else if v.record != record {
+		v.record = record
+		v.touched()
 	}
 	v.core.Persisted(Now(), version, err)
 	v.run(0)

@@ -89,17 +89,20 @@ type Volume struct {
 
 	metaWanted                 uint64
 	recordWanted, recordStable uint64
+	record                     arbiter.Record // the register as it is on stable storage
 	saveWanted                 bool
 	metaReady                  *sync.Cond
 	metaFailed                 error
 
 	standAlone bool
-	reason     string // why not connected
+	reason     string        // why not connected
+	promise    arbiter.Epoch // the peer's, as of its last hello
 	path       string
 	device     string
 	detach     func(bool) error
 	counters   counters
-	dirtyState bool // Changed is due
+	dirtyState bool   // Changed is due
+	seq        uint64 // changes that the core does not count
 
 	slots   chan struct{} // at the disk
 	kick    chan struct{} // connect again now
@@ -133,7 +136,7 @@ func New(o Options) (*Volume, error) {
 	v.room, v.metaReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	super := o.Store.Super()
-	v.register = arbiter.Boot(super.Register, Now(), o.Lease)
+	v.register, v.record = arbiter.Boot(super.Register, Now(), o.Lease), super.Register
 	v.core = core.New(core.Config{Self: o.Node, Usable: o.Store.DataSize(), WriteTimeout: writeWaits * o.PeerTimeout,
 		BarrierAfter: time.Second, Resync: o.Resync, Seed: o.Seed}, metaOf(&super), words, super.Register)
 	v.mu.Lock()
@@ -192,6 +195,12 @@ func (v *Volume) event(f func(now time.Duration)) {
 	f(Now())
 	v.run(0)
 	v.unlock()
+}
+
+// touched makes watchers look again; v.mu is held.
+func (v *Volume) touched() {
+	v.seq++
+	v.dirtyState = true
 }
 
 // unlock gives the mutex back and tells watchers.
