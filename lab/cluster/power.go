@@ -9,6 +9,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"golang.org/x/sys/unix"
 
+	"gemel/lab/chassis"
 	"gemel/lab/fuseconn"
 	"gemel/lab/loopdev"
 )
@@ -77,6 +78,9 @@ func (c *Cluster) cutPower(ctx context.Context, node string, box container.Inspe
 	if err := unix.Kill(box.State.Pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		return PowerCut{}, fmt.Errorf("cut power of %s: %w", node, err)
 	}
+	if err := c.darken(node); err != nil {
+		return PowerCut{}, fmt.Errorf("cut power of %s: %w", node, err)
+	}
 	cut := PowerCut{}
 	if err := c.waitOff(ctx, box.ID, hangLimit); err != nil {
 		if cut.Aborted, err = fuseconn.Abort(connections...); err != nil {
@@ -93,6 +97,27 @@ func (c *Cluster) cutPower(ctx context.Context, node string, box container.Inspe
 		return cut, fmt.Errorf("cut power of %s: %w", node, err)
 	}
 	return cut, nil
+}
+
+// darken takes the light from every cable of a box: without power its network
+// cards are silent at once, while a namespace goes on answering ARP until the last
+// of its processes is gone, which can take seconds on a busy host.
+func (c *Cluster) darken(node string) error {
+	box, err := boxNamed(node)
+	if err != nil {
+		return err
+	}
+	rack, err := chassis.Open(c.lab)
+	if err != nil {
+		return err
+	}
+	defer rack.Close()
+	for _, sw := range box.Cables {
+		if err := rack.Pull(node, sw); err != nil && !errors.Is(err, chassis.ErrNoCable) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cluster) waitOff(ctx context.Context, id string, limit time.Duration) error {

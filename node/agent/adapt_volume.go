@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"gemel/node/api"
 	"gemel/node/config"
@@ -34,14 +35,37 @@ func newVIPs(vol config.Volume, conflict func(vip.Conflict)) (*vips, error) {
 	return v, nil
 }
 
+// A box that lost the reign or its power may answer for the address a little
+// longer than its lease; a stranger answers for good.
+const (
+	takenPatience = 4 * time.Second
+	takenAgain    = 250 * time.Millisecond
+)
+
 // Claim claims every address, or none: half a set of addresses serves nobody.
 func (v *vips) Claim(ctx context.Context) error {
+	until := time.Now().Add(takenPatience)
 	for _, a := range v.list {
-		if err := v.manager.Claim(ctx, a); err != nil {
+		if err := v.claim(ctx, a, until); err != nil {
 			return errors.Join(err, v.manager.DropAll(v.list))
 		}
 	}
 	return nil
+}
+
+// claim tries again while somebody else answers for the address, until then.
+func (v *vips) claim(ctx context.Context, a vip.Address, until time.Time) error {
+	for {
+		err := v.manager.Claim(ctx, a)
+		if taken := (*vip.Taken)(nil); !errors.As(err, &taken) || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-time.After(takenAgain):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 func (v *vips) Drop(context.Context) error { return v.manager.DropAll(v.list) }
