@@ -86,10 +86,13 @@ type Conn struct {
 	closed  chan struct{}
 	ended   chan struct{} // closed when the writer is gone and the socket closed
 
+	scratch []byte // of the SendNow under way
+
 	mu      sync.Mutex
 	space   *sync.Cond // somebody waits in Send
 	queue   []byte     // encoded messages, oldest first
-	writing int        // bytes taken from the queue and not yet written
+	writing int        // bytes being written, of the queue or of a SendNow
+	sending bool       // somebody writes to the socket: the writer or a SendNow
 	sendSeq uint64
 	reason  error
 }
@@ -164,11 +167,18 @@ func (c *Conn) enqueue(h wire.Header, payload []byte) error {
 	h.Seq = c.sendSeq
 	c.sendSeq++
 	c.queue = append(wire.AppendHeader(c.queue, &h), payload...)
+	if !c.sending {
+		c.wakeWriter()
+	}
+	return nil
+}
+
+// wakeWriter tells the writer that there is something in the queue.
+func (c *Conn) wakeWriter() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // Receive returns the next message. Pings are answered inside. After an error

@@ -433,3 +433,47 @@ func BenchmarkThroughput(b *testing.B) {
 	peer.Wait()
 	bench.listener.Close()
 }
+
+// TestSendNowBesideSend has many senders of both kinds: nothing is lost, mixed
+// up or out of sequence, whoever writes to the socket.
+func TestSendNowBesideSend(t *testing.T) {
+	b := newBench(t, timeout)
+	from, to := b.pair(t)
+	const senders, each = 6, 40
+	var all sync.WaitGroup
+	for s := range senders {
+		all.Go(func() {
+			for n := range each {
+				body := bytes.Repeat([]byte{byte(s)}, 1<<(n%9+12))
+				h := wire.Header{Type: wire.TypeWrite, ID: uint64(s)<<32 + uint64(n), Epoch: 1, Span: uint32(len(body))}
+				var err error
+				if s%2 == 0 {
+					err = from.Send(h, body)
+				} else {
+					err = from.SendNow([]Outgoing{{Header: h, Payload: body}, {Header: wire.Header{Type: wire.TypeBarrier, ID: 1}}})
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	next := [senders]uint64{}
+	for got := 0; got < senders*each; {
+		m, err := to.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Type == wire.TypeWrite {
+			s, n := m.ID>>32, m.ID&0xffffffff
+			if n != next[s] || len(m.Payload) != 1<<(n%9+12) || m.Payload[0] != byte(s) || m.Payload[len(m.Payload)-1] != byte(s) {
+				t.Fatalf("sender %d: message %d of %d bytes came, number %d was due", s, n, len(m.Payload), next[s])
+			}
+			next[s]++
+			got++
+		}
+		m.Release()
+	}
+	all.Wait()
+}

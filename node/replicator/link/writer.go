@@ -47,7 +47,8 @@ func (c *corked) flush() error {
 	return err
 }
 
-// newConn starts an opened connection: from here on one goroutine writes.
+// newConn starts an opened connection: from here on its writer sends what is
+// queued, or a caller of SendNow while the writer has nothing to do.
 func newConn(s *session, path string, peer wire.Hello, timeout time.Duration) *Conn {
 	version, _ := wire.CommonVersion(peer.VersionMin, peer.VersionMax)
 	c := &Conn{
@@ -62,8 +63,8 @@ func newConn(s *session, path string, peer wire.Hello, timeout time.Duration) *C
 	return c
 }
 
-// write is the only sender. It ends when the connection is closed, says
-// goodbye and closes the socket.
+// write sends the queue. It ends when the connection is closed, says goodbye
+// and closes the socket.
 func (c *Conn) write() {
 	defer close(c.ended)
 	defer c.raw.Close()
@@ -71,13 +72,13 @@ func (c *Conn) write() {
 	defer ping.Stop()
 	var spare []byte
 	for {
-		batch := c.take(spare)
-		if err := c.writeBatch(batch); err != nil {
-			c.Close(err)
-			return
-		}
-		spare = batch
-		if len(batch) > 0 {
+		if batch := c.take(spare); len(batch) > 0 {
+			if err := c.writeBatch(batch); err != nil {
+				c.Close(err)
+				return
+			}
+			c.giveBack()
+			spare = batch
 			continue
 		}
 		select {
@@ -91,17 +92,27 @@ func (c *Conn) write() {
 	}
 }
 
-// take swaps the queue for an empty one and returns it; empty when the
-// connection is closed.
+// take swaps the queue for an empty one and returns it; empty when there is
+// nothing to send, the connection is closed, or somebody else is sending.
 func (c *Conn) take(spare []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reason != nil {
+	if c.reason != nil || c.sending || len(c.queue) == 0 {
 		return nil
 	}
 	batch := c.queue
-	c.queue, c.writing = spare[:0], len(batch)
+	c.queue, c.writing, c.sending = spare[:0], len(batch), true
 	return batch
+}
+
+// giveBack lets others send, what was queued meanwhile first.
+func (c *Conn) giveBack() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sending = false
+	if len(c.queue) > 0 {
+		c.wakeWriter()
+	}
 }
 
 // writeBatch sends a batch in bursts; each has the whole timeout, so that a slow

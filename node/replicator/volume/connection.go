@@ -174,7 +174,7 @@ func (v *Volume) up(conn *link.Conn, mine handshake.State) (uint64, error) {
 		return 0, err
 	}
 	v.reason, v.standAlone = "", false
-	v.run(0)
+	v.run()
 	v.running.Add(1)
 	go v.write(conn, v.session)
 	return v.session, nil
@@ -196,7 +196,7 @@ func (v *Volume) serve(conn *link.Conn, session uint64) error {
 		v.conn, v.path = nil, ""
 	}
 	v.forget()
-	v.run(0)
+	v.run()
 	v.outReady.Broadcast()
 	v.unlock()
 	return conn.Err()
@@ -209,6 +209,7 @@ func (v *Volume) receive(session uint64, m *link.Message) error {
 		m.Release()
 		return err
 	}
+	msg.Epoch = m.Epoch
 	v.mu.Lock()
 	for v.received > receiveLimit && !v.closed && v.session == session {
 		v.room.Wait()
@@ -219,7 +220,7 @@ func (v *Volume) receive(session uint64, m *link.Message) error {
 		v.payloads[id] = &payload{buf: m.Payload, refs: 1, pooled: true, received: true}
 		m.Payload = nil
 	}
-	v.run(0)
+	v.run()
 	v.unlock()
 	m.Release()
 	return nil
@@ -234,77 +235,6 @@ func (v *Volume) drop(why error) {
 	v.conn, v.path = nil, ""
 	v.forget()
 	v.outReady.Broadcast()
-}
-
-// outgoing is a message that waits for the writer.
-type outgoing struct {
-	header  wire.Header
-	payload core.ID
-	body    []byte
-}
-
-// queue hands a message to the writer; v.mu is held.
-func (v *Volume) queue(m core.Msg) {
-	if v.conn == nil {
-		return
-	}
-	if m.Kind == core.Failed {
-		v.drop(errors.New("the backing device failed here"))
-		return
-	}
-	o := outgoing{header: toWire(&m), payload: m.Payload}
-	o.header.Epoch = v.core.View(0).Reign
-	switch {
-	case m.Payload != 0:
-		v.payloads[m.Payload].refs++
-		o.body = v.payloads[m.Payload].buf
-	case m.Kind == core.Bits:
-		o.body = wire.AppendWords(nil, m.Words)
-	case m.Kind == core.Begin:
-		o.body = beginBody(&m)
-	}
-	v.out = append(v.out, o)
-	v.outReady.Signal()
-}
-
-// forget drops what was not sent yet.
-func (v *Volume) forget() {
-	for _, o := range v.out {
-		if o.payload != 0 {
-			v.unref(o.payload)
-		}
-	}
-	v.out = v.out[:0]
-}
-
-// write sends what is queued until the session ends. link batches.
-func (v *Volume) write(conn *link.Conn, session uint64) {
-	defer v.running.Done()
-	var batch []outgoing
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for {
-		for len(v.out) == 0 && v.conn == conn {
-			v.outReady.Wait()
-		}
-		if v.conn != conn || v.session != session {
-			return
-		}
-		batch, v.out = v.out, batch[:0]
-		v.mu.Unlock()
-		for i := range batch {
-			if conn.Send(batch[i].header, batch[i].body) != nil {
-				break // Receive fails as well and tells
-			}
-		}
-		v.mu.Lock()
-		for i := range batch {
-			if batch[i].payload != 0 {
-				v.unref(batch[i].payload)
-			}
-		}
-		clear(batch)
-	}
 }
 
 // toWire and fromWire are the two sides of one table. Begin travels as State:

@@ -70,7 +70,7 @@ func (v *Volume) Promote(req control.PromoteRequest) (control.PromoteReply, erro
 		v.settle()
 	}
 	version, err := v.core.Promote(Now(), req.Chosen, req.Birth)
-	v.run(0)
+	v.run()
 	if err != nil {
 		return control.PromoteReply{}, fmt.Errorf("volume %s: %w", v.o.Name, err)
 	}
@@ -89,7 +89,7 @@ func (v *Volume) settle() {
 	if v.conn != nil {
 		v.drop(errors.New("this replica becomes Primary; the handshake is repeated"))
 		v.core.ConnDown(Now(), v.session)
-		v.run(0)
+		v.run()
 	}
 	v.waitUntil(quietLimit, v.core.Quiet)
 }
@@ -147,7 +147,7 @@ func (v *Volume) Demote(ctx context.Context, req control.DemoteRequest) error {
 	}
 	v.mu.Lock()
 	v.core.Demote(Now())
-	v.run(0)
+	v.run()
 	v.hurry()
 	v.unlock()
 	hidden := v.hide(true)

@@ -68,7 +68,7 @@ func (v *Volume) saveBitmap() {
 	}
 	v.mu.Lock()
 	v.core.BitmapSaved(err)
-	v.run(0)
+	v.run()
 }
 
 func (v *Volume) writeMeta() (version uint64) {
@@ -88,7 +88,7 @@ func (v *Volume) writeMeta() (version uint64) {
 		v.touched()
 	}
 	v.core.Persisted(Now(), version, err)
-	v.run(0)
+	v.run()
 	return version
 }
 
@@ -99,7 +99,7 @@ func (v *Volume) stableRecord(changed bool) error {
 		v.recordWanted++
 		v.metaReady.Signal()
 		v.core.Accepted(Now(), v.register.Record)
-		v.run(0)
+		v.run()
 	}
 	for want := v.recordWanted; v.recordStable < want && v.metaFailed == nil; {
 		if v.closed {

@@ -4,9 +4,9 @@
 // package core's business. It knows neither configuration nor control socket.
 //
 // One mutex guards the core. An application's write runs in its caller's
-// goroutine: the caller writes the local disk while the connection's writer
-// sends. The peer's writes and a resync's reads run in goroutines of their own,
-// a bounded number of them at the disk at once.
+// goroutine: it sends what is small, leaves the rest to the connection's writer,
+// and writes the local disk meanwhile. The peer's writes and a resync's reads
+// run in goroutines of their own, a bounded number of them at the disk at once.
 package volume
 
 import (
@@ -82,6 +82,9 @@ type Volume struct {
 	payloads map[core.ID]*payload
 	out      []outgoing // to the peer, in order
 	outReady *sync.Cond
+	sending  bool // somebody took messages out and sends them
+	spareOut []outgoing
+	messages []link.Outgoing // of the one who sends
 	conn     *link.Conn
 	session  uint64
 	received int64 // bytes received and not yet written
@@ -140,7 +143,7 @@ func New(o Options) (*Volume, error) {
 	v.core = core.New(core.Config{Self: o.Node, Usable: o.Store.DataSize(), WriteTimeout: writeWaits * o.PeerTimeout,
 		BarrierAfter: time.Second, Resync: o.Resync, Seed: o.Seed}, metaOf(&super), words, super.Register)
 	v.mu.Lock()
-	v.run(0)
+	v.run()
 	v.mu.Unlock()
 	v.running.Add(3)
 	go v.keepMeta()
@@ -193,7 +196,7 @@ func (v *Volume) keepTime() {
 func (v *Volume) event(f func(now time.Duration)) {
 	v.mu.Lock()
 	f(Now())
-	v.run(0)
+	v.run()
 	v.unlock()
 }
 
@@ -264,19 +267,25 @@ func (v *Volume) Flush() error {
 	return v.await("flush", id, nil, err)
 }
 
-// await gives a request its payload, does its local write in this goroutine if
-// it may start at once, and waits for its end. v.mu is held, and given back.
+// await gives a request its payload, does its local write or sync in this
+// goroutine if it may start at once, and waits for its end. v.mu is held, and
+// given back.
 func (v *Volume) await(what string, id core.ID, p []byte, err error) error {
 	if err != nil {
-		v.run(0)
+		v.run()
 		v.unlock()
 		return fmt.Errorf("volume %s: %s: %w", v.o.Name, what, err)
 	}
 	pay := appPayload(p)
 	v.payloads[id] = pay
-	mine := v.run(id)
+	mine := v.carry(id)
+	v.talk()
 	v.unlock()
-	if mine != nil {
+	switch {
+	case mine == nil:
+	case mine.Kind == core.Sync:
+		v.syncLocal()
+	default:
 		v.writeLocal(mine.ID, mine.Range, p)
 	}
 	err = <-pay.done
@@ -297,8 +306,9 @@ func (v *Volume) writeLocal(id core.ID, r block.Range, p []byte) {
 		v.room.Broadcast()
 	}
 	v.core.LocalDone(Now(), id, err)
-	v.run(0)
+	v.carry(0)
 	v.unref(id)
+	v.talk()
 	v.unlock()
 }
 
@@ -306,7 +316,7 @@ func (v *Volume) readLocal(id core.ID, r block.Range, p []byte) {
 	err := v.o.Disk.ReadAt(p, r.Off)
 	v.mu.Lock()
 	v.core.LocalDone(Now(), id, err)
-	v.run(0)
+	v.run()
 	v.unref(id)
 	v.unlock()
 }
@@ -322,9 +332,17 @@ func (v *Volume) atDisk(f func()) {
 	}()
 }
 
-// run carries the core's actions out; v.mu is held. The local write of inline
-// is left to the caller and returned.
-func (v *Volume) run(inline core.ID) (mine *core.Action) {
+// run carries the core's actions out and lets the writer send; v.mu is held.
+func (v *Volume) run() {
+	v.carry(0)
+	if len(v.out) > 0 && !v.sending {
+		v.outReady.Signal()
+	}
+}
+
+// carry carries the core's actions out, sending aside. The local write of
+// inline, or a sync that starts with it, is left to the caller and returned.
+func (v *Volume) carry(inline core.ID) (mine *core.Action) {
 	for {
 		actions := v.core.Take()
 		if len(actions) == 0 {
@@ -332,12 +350,15 @@ func (v *Volume) run(inline core.ID) (mine *core.Action) {
 		}
 		for i := range actions {
 			a := actions[i]
-			if a.Kind == core.Write && a.ID == inline {
-				v.payloads[a.ID].refs++
-				mine = &a
+			if inline == 0 || mine != nil || a.Kind != core.Sync && (a.Kind != core.Write || a.ID != inline) {
+				v.carryOut(&a)
 				continue
 			}
-			v.carryOut(&a)
+			if mine = &a; a.Kind == core.Write {
+				v.payloads[a.ID].refs++
+			} else {
+				v.counters.flushes++
+			}
 		}
 	}
 }
@@ -356,7 +377,10 @@ func (v *Volume) carryOut(a *core.Action) {
 	case core.Sync:
 		v.counters.flushes++
 		v.running.Add(1)
-		go v.syncLocal()
+		go func() {
+			defer v.running.Done()
+			v.syncLocal()
+		}()
 	case core.Send:
 		v.queue(a.Msg)
 	case core.Complete:
@@ -379,7 +403,10 @@ func (v *Volume) carryOut(a *core.Action) {
 }
 
 func (v *Volume) syncLocal() {
-	defer v.running.Done()
 	err := v.o.Disk.Sync()
-	v.event(func(now time.Duration) { v.core.SyncDone(now, err) })
+	v.mu.Lock()
+	v.core.SyncDone(Now(), err)
+	v.carry(0)
+	v.talk()
+	v.unlock()
 }
