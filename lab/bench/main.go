@@ -32,6 +32,7 @@ type bench struct {
 	seconds int
 	size    int64
 	report  *report
+	match   string // rows whose name has it are measured
 }
 
 // parts are what --only chooses from, in the order they run.
@@ -60,6 +61,7 @@ func run() (err error) {
 	sizeText := flag.String("size", "1GiB", "size of each image")
 	dir := flag.String("dir", "/var/tmp", "`directory` on the disk to measure")
 	only := flag.String("only", "raw,mirror,pair,sync", "`parts` to run; pair is the volume alone and replicated")
+	match := flag.String("rows", "", "measure only the rows whose name contains this `text`")
 	jsonFile := flag.String("json", "", "also write the report to this `file`")
 	flag.Parse()
 	size, err := config.ParseSize(*sizeText)
@@ -73,7 +75,7 @@ func run() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.backTo(0)) }()
-	b := &bench{room: r, gemel: *gemel, seconds: *seconds, size: size, report: newReport(*seconds, size)}
+	b := &bench{room: r, gemel: *gemel, seconds: *seconds, size: size, report: newReport(*seconds, size), match: *match}
 	err = b.runParts(strings.Split(*only, ","))
 	b.report.write(os.Stdout)
 	if *jsonFile != "" {
@@ -109,6 +111,9 @@ func (b *bench) runParts(chosen []string) error {
 // rows measures every row on one subject.
 func (b *bench) rows(s subject, t target) error {
 	for _, w := range rows {
+		if !strings.Contains(w.Name, b.match) {
+			continue
+		}
 		f, err := measure(b.room.ctx, t, w, b.seconds)
 		if err != nil {
 			return err
