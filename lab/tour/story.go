@@ -42,8 +42,17 @@ func (s *story) flush(before time.Time) {
 	for len(s.held) > 0 && s.held[0].at.Before(before) {
 		m := s.held[0]
 		s.held = s.held[1:]
-		s.screen.Told(fmt.Sprintf("%+.1f s", m.at.Sub(s.zero).Seconds()), m.who, m.as, m.text)
+		s.screen.Told(clock(m.at.Sub(s.zero)), m.who, m.as, m.text)
 	}
+}
+
+// clock tells a time before or after the reset.
+func clock(since time.Duration) string {
+	since = since.Round(100 * time.Millisecond)
+	if since == 0 {
+		return "0.0 s"
+	}
+	return fmt.Sprintf("%+.1f s", since.Seconds())
 }
 
 // progress adds what the client saw in the last second.

@@ -3,6 +3,8 @@ package tour
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"gemel/lab/checker"
+	"gemel/lab/cluster"
 	"gemel/node/event"
 	"gemel/node/replicator/control"
 )
@@ -244,6 +247,37 @@ func TestRowsSayWhatWasLost(t *testing.T) {
 		"found unbroken: 2 records, 8192 bytes; 1 MISSING, 0 DAMAGED", "first sync: at an earlier visit"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in:\n%s", want, text.String())
+		}
+	}
+}
+
+// brokenLab is a lab of which nothing answers.
+type brokenLab struct{ Lab }
+
+func (brokenLab) Lab() string               { return "second" }
+func (brokenLab) LogDir(node string) string { return "/logs/" + node }
+func (brokenLab) Status(context.Context) (cluster.Status, error) {
+	return cluster.Status{}, cluster.ErrNoLab
+}
+
+func TestFailureSaysWhereToLook(t *testing.T) {
+	var out bytes.Buffer
+	err := Run(t.Context(), brokenLab{}, NewScreen(&out, 0))
+	if !errors.Is(err, cluster.ErrNoLab) {
+		t.Fatalf("%v", err)
+	}
+	for _, want := range []string{"/logs/server*", "bin/lab exec --lab second server1 gemel status"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %q", want, err)
+		}
+	}
+}
+
+func TestClock(t *testing.T) {
+	for since, want := range map[time.Duration]string{-20 * time.Millisecond: "0.0 s", 3140 * time.Millisecond: "+3.1 s",
+		-4 * time.Second: "-4.0 s"} {
+		if got := clock(since); got != want {
+			t.Errorf("%v: %q, want %q", since, got, want)
 		}
 	}
 }
