@@ -48,7 +48,7 @@ func (t *tour) reset(ctx context.Context) (ending, error) {
 		return ending{}, err
 	}
 	s := &stage{tour: t, story: newStory(t.screen), writer: w, since: time.Now(),
-		end: ending{was: v.primary(), again: &meter{}}, events: make(chan []event.Event),
+		end: ending{was: v.primary(), again: &meter{label: "resync"}}, events: make(chan []event.Event),
 		views: make(chan view), cut: make(chan error, 1)}
 	err = s.play(ctx)
 	report, stopErr := w.stop(ctx)
@@ -188,7 +188,7 @@ func (s *stage) resync(v view) {
 	}
 	s.end.again.add(v.status.Time, v.volume.Resync)
 	if v.volume.Resync != nil {
-		s.screen.Bar(progressOf("resync", v.volume.Resync))
+		s.screen.Bar(s.end.again.progress(v.volume.Resync))
 	}
 }
 
@@ -220,7 +220,7 @@ func (s *stage) over() (bool, error) {
 // curtain tells the rest and ends the bar.
 func (s *stage) curtain() {
 	if s.end.again.halted {
-		s.screen.Bar(s.end.again.finished("resync"))
+		s.screen.Bar(s.end.again.finished())
 	}
 	s.screen.EndBar()
 	s.story.flush(time.Now())

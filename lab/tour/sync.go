@@ -59,6 +59,7 @@ func (t *tour) lookPatiently(ctx context.Context, node string) (view, error) {
 
 // meter measures a resync from what was seen of it.
 type meter struct {
+	label        string
 	from, to     time.Time
 	start, done  int64 // bytes
 	total        int64
@@ -73,7 +74,7 @@ func (m *meter) add(at time.Time, r *control.Resync) {
 		return
 	case !m.seen || r.Done < m.done:
 		// A resync that began again is another one.
-		*m = meter{from: at, start: r.Done, seen: true}
+		*m = meter{label: m.label, from: at, start: r.Done, seen: true}
 	}
 	m.to, m.done, m.total, m.halted = at, r.Done, r.Total, false
 }
@@ -96,19 +97,20 @@ func (m *meter) words() string {
 	return fmt.Sprintf("%d MB in %.1f s, %d MB/s", m.total/1e6, took, m.rate()/1e6)
 }
 
-func (m *meter) finished(label string) Progress {
-	return Progress{Label: label, Done: m.total, Total: m.total, Rate: m.rate()}
+func (m *meter) finished() Progress {
+	return Progress{Label: m.label, Done: m.total, Total: m.total, Rate: m.rate()}
 }
 
-func progressOf(label string, r *control.Resync) Progress {
-	return Progress{Label: label, Done: r.Done, Total: r.Total, Rate: r.Rate, Left: r.ETA}
+func (m *meter) progress(r *control.Resync) Progress {
+	return Progress{Label: m.label, Done: r.Done, Total: r.Total, Rate: r.Rate, Left: r.ETA}
 }
 
-// waitHealthy shows the sync until both disks are equal and one server serves.
+// waitHealthy shows the sync until both disks are equal and one server serves. The
+// meter is that of the first sync, or nil when that was at an earlier visit.
 func (t *tour) waitHealthy(ctx context.Context, created bool) (*meter, error) {
-	label, m, why := "resync", &meter{}, "nobody was asked yet"
+	m, why := &meter{label: "resync"}, "nobody was asked yet"
 	if created {
-		label = "first sync"
+		m.label = "first sync"
 	}
 	until := time.Now().Add(patience)
 	for {
@@ -120,19 +122,22 @@ func (t *tour) waitHealthy(ctx context.Context, created bool) (*meter, error) {
 		case err != nil:
 			why = err.Error()
 		case v.missing() == "":
-			t.sayHealthy(m, label, created, v)
+			t.sayHealthy(m, created, v)
+			if !created {
+				m = nil
+			}
 			return m, nil
 		case v.volume.Resync != nil:
-			t.screen.Bar(progressOf(label, v.volume.Resync))
+			t.screen.Bar(m.progress(v.volume.Resync))
 			until = time.Now().Add(patience)
 		default:
 			why = v.missing()
 		}
 		if time.Now().After(until) {
-			return m, fmt.Errorf("the pair is not healthy after %v: %s", patience, why)
+			return nil, fmt.Errorf("the pair is not healthy after %v: %s", patience, why)
 		}
 		if !sleep(ctx, 300*time.Millisecond) {
-			return m, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -153,9 +158,9 @@ func (t *tour) lookAny(ctx context.Context) (view, error) {
 	return view{}, errors.Join(errs...)
 }
 
-func (t *tour) sayHealthy(m *meter, label string, created bool, v view) {
+func (t *tour) sayHealthy(m *meter, created bool, v view) {
 	if m.seen {
-		t.screen.Bar(m.finished(label))
+		t.screen.Bar(m.finished())
 	}
 	t.screen.EndBar()
 	if created && m.words() != "" {

@@ -37,7 +37,7 @@ func TestParseViewOfASyncingPair(t *testing.T) {
 	if v.missing() != "the disks are being synchronised" {
 		t.Errorf("missing: %q", v.missing())
 	}
-	got := progressOf("first sync", v.volume.Resync).render(80)
+	got := (&meter{label: "first sync"}).progress(v.volume.Resync).render(80)
 	want := "first sync [#####.................]  25 %   272 of 1072 MB   90 MB/s    9 s left"
 	if got != want {
 		t.Errorf("bar:\n got %q\nwant %q", got, want)
