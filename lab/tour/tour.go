@@ -49,6 +49,9 @@ func Run(ctx context.Context, lab Lab, screen *Screen) error {
 	t := &tour{lab: lab, screen: screen, began: time.Now()}
 	if err := t.run(ctx); err != nil {
 		screen.EndBar()
+		if ctx.Err() != nil {
+			return fmt.Errorf("the tour was interrupted (%w); the lab goes on running", ctx.Err())
+		}
 		return fmt.Errorf("the tour ends early: %w\n  logs: %s\n  look: bin/lab exec --lab %s server1 gemel status",
 			err, filepath.Join(lab.LogDir("server*"), "*"), lab.Lab())
 	}

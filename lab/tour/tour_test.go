@@ -284,3 +284,12 @@ func TestClock(t *testing.T) {
 		}
 	}
 }
+
+func TestInterruptIsNoFailureOfTheLab(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := Run(ctx, brokenLab{}, NewScreen(&bytes.Buffer{}, 0))
+	if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "logs:") {
+		t.Errorf("%v", err)
+	}
+}
