@@ -1,6 +1,7 @@
 package core
 
 import (
+	"gemel/node/arbiter"
 	"gemel/node/block"
 )
 
@@ -59,8 +60,10 @@ const (
 
 // Msg is a message. Payload is the local ID of the bytes that travel with it.
 type Msg struct {
-	Kind    MsgKind
-	Full    bool
+	Kind MsgKind
+	Full bool
+	// Epoch of the Primary's reign, in both directions.
+	Epoch   arbiter.Epoch
 	ID      uint64
 	Range   block.Range
 	Gen     block.Generation
@@ -71,7 +74,18 @@ type Msg struct {
 
 func (c *Core) emit(a Action) { c.out = append(c.out, a) }
 
-func (c *Core) send(m Msg) { c.out = append(c.out, Action{Kind: Send, Msg: m}) }
+func (c *Core) send(m Msg) {
+	m.Epoch = c.served()
+	c.out = append(c.out, Action{Kind: Send, Msg: m})
+}
+
+// served is the epoch of the own reign, or of the connected Primary's.
+func (c *Core) served() arbiter.Epoch {
+	if c.primary {
+		return c.reign
+	}
+	return c.peerEpoch
+}
 
 // Take returns the actions since the last Take; the slice is valid until the
 // next event.

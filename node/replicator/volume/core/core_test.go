@@ -84,7 +84,7 @@ func withPeer(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	r.run()
-	r.c.Receive(0, 1, Msg{Kind: EndAck})
+	r.c.Receive(0, 1, Msg{Kind: EndAck, Epoch: 2})
 	both := arbiter.Accepted{Epoch: 2, Version: 2, Set: arbiter.Both}
 	if !r.c.MayAccept(both) {
 		t.Fatal("in sync, but the set may not grow")
@@ -100,7 +100,7 @@ func withPeer(t testing.TB) *rig {
 }
 
 func (r *rig) ack(id ID) {
-	r.c.Receive(r.now, 1, Msg{Kind: Ack, ID: uint64(id)})
+	r.c.Receive(r.now, 1, Msg{Kind: Ack, Epoch: 2, ID: uint64(id)})
 	r.run()
 }
 
@@ -220,7 +220,7 @@ func TestASecondaryRefusesAnOldReign(t *testing.T) {
 	if err := c.ConnUp(0, 1, mine, peer); err != nil {
 		t.Fatal(err)
 	}
-	data := Msg{Kind: Data, ID: 5, Range: block.Range{Len: block.Size}}
+	data := Msg{Kind: Data, Epoch: 2, ID: 5, Range: block.Range{Len: block.Size}}
 	id := c.Receive(0, 1, data)
 	if id == 0 {
 		t.Fatal("a write of the promised reign was refused")
@@ -247,10 +247,10 @@ func BenchmarkReplicatedWrite(b *testing.B) {
 			b.Fatal(err)
 		}
 		r.c.LocalDone(0, id, nil)
-		r.c.Receive(0, 1, Msg{Kind: Ack, ID: uint64(id)})
+		r.c.Receive(0, 1, Msg{Kind: Ack, Epoch: 2, ID: uint64(id)})
 		r.c.Take()
 		if i%1000 == 999 {
-			r.c.Receive(0, 1, Msg{Kind: BarrierAck, ID: r.c.barrierSeq})
+			r.c.Receive(0, 1, Msg{Kind: BarrierAck, Epoch: 2, ID: r.c.barrierSeq})
 		}
 	}
 }

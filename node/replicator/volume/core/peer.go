@@ -130,6 +130,10 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) ID {
 	if !c.primary {
 		return c.obey(now, m)
 	}
+	if m.Epoch != c.reign {
+		c.disconnect(now, fmt.Errorf("answer of epoch %d to the Primary of epoch %d", m.Epoch, c.reign))
+		return 0
+	}
 	switch m.Kind {
 	case Ack:
 		c.acknowledged(now, ID(m.ID))

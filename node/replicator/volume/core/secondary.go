@@ -58,8 +58,9 @@ func anySet(words []uint64) bool {
 // obey takes a message of the Primary. The epoch is looked at every time: once
 // a higher one is promised, nothing of this reign is taken any more.
 func (c *Core) obey(now time.Duration, m Msg) ID {
-	if c.peerEpoch < c.register.Promised || !c.peer.Primary {
-		c.disconnect(now, fmt.Errorf("message of epoch %d after epoch %d was promised", c.peerEpoch, c.register.Promised))
+	if m.Epoch < c.register.Promised || m.Epoch != c.peerEpoch || !c.peer.Primary {
+		c.disconnect(now, fmt.Errorf("message of epoch %d from the Primary of epoch %d after epoch %d was promised",
+			m.Epoch, c.peerEpoch, c.register.Promised))
 		return 0
 	}
 	if c.problem != nil {

@@ -17,7 +17,10 @@ var (
 	simFirst = flag.Int64("sim.first", 1, "first seed")
 )
 
-const simBlocks = 192
+const (
+	simBlocks = 192
+	simTerm   = 150 * time.Millisecond // of a lease
+)
 
 // simDisk is a disk with a volatile cache; a block's content is the number of
 // the write that made it.
@@ -49,6 +52,7 @@ type simWrite struct {
 	r      block.Range
 	node   arbiter.NodeID
 	flush  bool
+	read   bool
 	acked  bool
 	lost   bool // power failed somewhere after it was acknowledged and before a flush
 	stable bool
@@ -62,6 +66,7 @@ type sim struct {
 	nodes   [2]*simNode
 	witness arbiter.Register
 	wire    [2][]simMsg // to node i
+	late    [2][]simMsg // of connections that are gone, to node i
 	session uint64
 	linked  bool
 	cable   bool
@@ -70,6 +75,9 @@ type sim struct {
 	synced  int
 	elected int
 	maxEp   arbiter.Epoch
+	served  [2]arbiter.Epoch // newest reign in which node i answered a write
+	refused int              // late messages of an old reign
+	held    int              // steps in which the lease had run out
 }
 
 func newSim(t *testing.T, seed int64) *sim {
@@ -101,6 +109,7 @@ func (s *sim) failf(format string, args ...any) {
 func (s *sim) boot(n *simNode) {
 	n.boots++
 	n.up = true
+	n.reg = arbiter.Boot(n.reg.Record, s.now, simTerm)
 	n.payload, n.requests, n.ops = map[ID][]uint64{}, map[ID]int{}, nil
 	n.core = New(Config{Self: n.id, Usable: simBlocks * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
 		Extent: 16 * block.Size, Seed: uint64(s.rng.Int63())}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
@@ -144,6 +153,12 @@ func (s *sim) completed(n *simNode, a Action) {
 		return
 	}
 	w.acked = true
+	// The other may have been elected since; then it must not have answered yet.
+	if e := n.core.reign; s.served[1-n.id] > e {
+		s.failf("node %d answered request %d in epoch %d after node %d answered a write in epoch %d", n.id, i, e, 1-n.id, s.served[1-n.id])
+	} else if !w.flush && !w.read {
+		s.served[n.id] = e
+	}
 	if w.flush {
 		for _, j := range w.covers {
 			if !s.truth[j].lost {
@@ -159,7 +174,11 @@ func (s *sim) cut() {
 		return
 	}
 	s.linked = false
-	s.wire[0], s.wire[1] = nil, nil
+	for i := range s.wire {
+		s.late[i] = append(s.late[i], s.wire[i]...)
+		s.late[i] = s.late[i][max(0, len(s.late[i])-50):]
+		s.wire[i] = nil
+	}
 	old := s.session
 	for _, i := range s.rng.Perm(2) {
 		if n := s.nodes[i]; n.up {
@@ -258,6 +277,38 @@ func (s *sim) deliver(n *simNode) {
 	s.do(n)
 }
 
+// overdue delivers a message of an old reign as if its connection had survived
+// the election.
+func (s *sim) overdue(n *simNode) {
+	if len(s.late[n.id]) == 0 || !n.up || !s.linked {
+		return
+	}
+	i := s.rng.Intn(len(s.late[n.id]))
+	m := s.late[n.id][i]
+	if m.m.Epoch == 0 || m.m.Epoch >= n.core.served() {
+		return
+	}
+	s.late[n.id] = append(s.late[n.id][:i], s.late[n.id][i+1:]...)
+	s.refused++
+	s.logf("late message %d of epoch %d to %d", m.m.Kind, m.m.Epoch, n.id)
+	if id := n.core.Receive(s.now, s.session, m.m); id != 0 {
+		n.payload[id] = m.data
+	}
+	s.do(n)
+}
+
+// read has answered from the local disk; the answer may have to wait.
+func (s *sim) read(n *simNode) {
+	if !n.core.primary || len(n.requests) > 12 {
+		return
+	}
+	if id, err := n.core.Read(s.now); err == nil {
+		s.truth = append(s.truth, &simWrite{node: n.id, read: true})
+		n.requests[id] = len(s.truth) - 1
+		s.do(n)
+	}
+}
+
 func (s *sim) submit(n *simNode, flush bool) {
 	if !n.core.primary || len(n.requests) > 12 {
 		return
@@ -267,7 +318,7 @@ func (s *sim) submit(n *simNode, flush bool) {
 	var err error
 	if flush {
 		for j, o := range s.truth {
-			if !o.flush && o.acked && !o.stable {
+			if !o.flush && !o.read && o.acked && !o.stable {
 				w.covers = append(w.covers, j)
 			}
 		}
@@ -331,7 +382,7 @@ func (s *sim) crash(n *simNode, power bool) {
 func (s *sim) check(n *simNode, why string) {
 	var floor [simBlocks]int // newest guaranteed write per block, as number
 	for i, w := range s.truth {
-		if w.flush || !w.stable && (!w.acked || w.lost) {
+		if w.flush || w.read || !w.stable && (!w.acked || w.lost) {
 			continue
 		}
 		for b := w.r.Off / block.Size; b < w.r.End()/block.Size; b++ {
@@ -342,130 +393,6 @@ func (s *sim) check(n *simNode, why string) {
 		if v := int(n.disk.visible[b]); v < floor[b] {
 			s.failf("%s: node %d block %d holds write %d, write %d was acknowledged", why, n.id, b, v-1, floor[b]-1)
 		}
-	}
-}
-
-// voters returns those within reach just now.
-func (s *sim) voters() (out []*arbiter.Register) {
-	for _, n := range s.nodes {
-		if n.up && (s.cable || s.rng.Intn(2) == 0) {
-			out = append(out, &n.reg)
-		}
-	}
-	if s.rng.Intn(5) != 0 {
-		out = append(out, &s.witness)
-	}
-	return out
-}
-
-func (s *sim) tell() {
-	for _, n := range s.nodes {
-		if n.up {
-			n.core.Accepted(s.now, n.reg.Record)
-			s.do(n)
-		}
-	}
-}
-
-func (s *sim) campaign(n *simNode) {
-	if !n.up || n.meta.Inconsistent && !n.meta.Created {
-		return
-	}
-	birth := s.maxEp == 0
-	if n.meta.Created && !birth {
-		return
-	}
-	e := max(n.reg.Record.Promised, s.maxEp).NextFor(n.id)
-	promises, best := 0, arbiter.Accepted{}
-	n.reg.Prepare(s.now, e, n.reg.Record.Accepted)
-	for _, v := range s.voters() {
-		fresh := v.Record.Fresh
-		if r, _ := v.Prepare(s.now, e, n.reg.Record.Accepted); r.OK && (!fresh || birth) {
-			promises++
-			if v.Record.Accepted.Newer(best) {
-				best = v.Record.Accepted
-			}
-		}
-	}
-	s.tell()
-	if promises < 2 || best.Epoch != 0 && !best.Set.Has(n.id) {
-		return
-	}
-	mine := arbiter.Accepted{Epoch: e, Version: 1, Set: arbiter.Only(n.id)}
-	if !s.accept(n, mine) {
-		return
-	}
-	if s.linked {
-		s.cut()
-	}
-	for !n.core.Quiet() {
-		s.runOp(n, 0)
-	}
-	if _, err := n.core.Promote(s.now, mine, birth); err != nil {
-		s.logf("promote %d: %v", n.id, err)
-		return
-	}
-	s.maxEp = max(s.maxEp, e)
-	s.elected++
-	n.core.Lease(s.now, e, 1<<62)
-	s.do(n)
-	for !n.core.Quiet() { // the device appears only now
-		s.runOp(n, 0)
-	}
-	s.logf("node %d is Primary of %d", n.id, e)
-	s.check(n, "promotion")
-}
-
-// accept proposes at self first, then at others; true when 2 of 3 recorded it.
-func (s *sim) accept(n *simNode, a arbiter.Accepted) bool {
-	if !n.core.MayAccept(a) {
-		return false
-	}
-	if r, _ := n.reg.Accept(s.now, a); !r.OK {
-		return false
-	}
-	s.tell()
-	n1 := 1
-	for _, v := range s.voters() {
-		if v != &n.reg {
-			if r, _ := v.Accept(s.now, a); r.OK {
-				n1++
-			}
-		}
-	}
-	s.tell()
-	s.logf("node %d proposed %+v: %d votes", n.id, a, n1)
-	return n1 >= 2
-}
-
-// agent does one thing for node n's reign.
-func (s *sim) agent(n *simNode) {
-	if !n.up || !n.core.primary {
-		return
-	}
-	v := n.core.View(s.now)
-	a := n.reg.Record.Accepted
-	if n.reg.Record.Promised > n.core.reign {
-		if s.rng.Intn(3) == 0 {
-			s.logf("node %d lets go", n.id)
-			n.core.Demote(s.now)
-			s.do(n)
-		}
-		return
-	}
-	next := arbiter.Accepted{Epoch: n.core.reign, Version: max(a.Version, v.Chosen.Version) + 1, Set: arbiter.Only(n.id)}
-	switch {
-	case a.Newer(v.Chosen) && !(v.WantShrink && a.Set == arbiter.Both):
-		next = a // resume the newest undecided one
-	case v.WantShrink:
-	case v.Chosen.Set != arbiter.Both && (v.ReadyToGrow || s.rng.Intn(4) == 0): // or an agent that acts on old news
-		next.Set = arbiter.Both
-	default:
-		return
-	}
-	if s.accept(n, next) {
-		n.core.Chosen(s.now, next)
-		s.do(n)
 	}
 }
 
@@ -482,7 +409,9 @@ func (s *sim) step(calm bool) {
 		}
 	case k < 760:
 		if n.up && !calm {
-			s.submit(n, k > 745)
+			if s.submit(n, k > 745); k < 670 {
+				s.read(n)
+			}
 		}
 	case k < 840:
 		if n.up {
@@ -502,6 +431,8 @@ func (s *sim) step(calm bool) {
 		} else if p := s.nodes[1-n.id]; calm && !(p.up && p.core.primary) || !calm && s.rng.Intn(6) == 0 {
 			s.campaign(n)
 		}
+	case k < 978:
+		s.overdue(n)
 	case calm:
 		s.cable = true
 	case k < 985:
@@ -512,6 +443,14 @@ func (s *sim) step(calm bool) {
 	case k < 988:
 		s.cut()
 	case k < 992:
+		if s.rng.Intn(12) == 0 { // the room's power
+			for _, n := range s.nodes {
+				if n.up {
+					s.crash(n, true)
+				}
+			}
+			return
+		}
 		if n.up && s.rng.Intn(3) == 0 {
 			s.crash(n, s.rng.Intn(2) == 0)
 		}
@@ -570,7 +509,7 @@ func (s *sim) converge() {
 }
 
 func TestSimulation(t *testing.T) {
-	var writes, acked, elected, synced int
+	var writes, acked, elected, synced, refused, held int
 	for i := range *simSeeds {
 		seed := *simFirst + int64(i)
 		s := newSim(t, seed)
@@ -591,9 +530,12 @@ func TestSimulation(t *testing.T) {
 		}
 		elected += s.elected
 		synced += s.synced
+		refused += s.refused
+		held += s.held
 		if t.Failed() {
 			return
 		}
 	}
-	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas", writes, acked, elected, synced)
+	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas, %d late messages refused, %d times without a lease",
+		writes, acked, elected, synced, refused, held)
 }
