@@ -3,7 +3,8 @@
 #
 # start  uses the engine that answers on the socket, or starts dockerd as a detached daemon and
 #        remembers having done so.
-# stop   stops the engine only if 'start' started it; an engine that belongs to the host is left alone.
+# stop   stops the engine only if 'start' started it and no container runs; an engine that belongs
+#        to the host is left alone.
 set -euo pipefail
 run=/run/gemel-lab
 pidfile=$run/dockerd.pid
@@ -72,6 +73,10 @@ stop() {
 	local pid
 	if ! pid=$(ours); then
 		say "was not started by the lab: left as it is"
+		return
+	fi
+	if [ "$(curl -s -m 5 --unix-socket "$socket" http://engine/containers/json)" != "[]" ]; then
+		say "containers are running: left as it is"
 		return
 	fi
 	kill -TERM "$pid"
