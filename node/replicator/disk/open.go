@@ -11,6 +11,9 @@ import (
 	"gemel/node/replicator/buffer"
 )
 
+// minAlign is the least alignment of memory that direct I/O is asked for with.
+const minAlign = 512
+
 // openBlock opens a block device exclusively: O_EXCL makes the kernel refuse
 // when a file system, swap, LVM or another process has claimed it.
 func openBlock(path string) (*Disk, error) {
@@ -72,7 +75,19 @@ func (d *Disk) claimFile(fd int) error {
 		return fmt.Errorf("stat backing file %s: %w", d.path, err)
 	}
 	d.size = st.Size &^ (buffer.Align - 1)
+	d.askAlign()
 	return nil
+}
+
+// askAlign takes the kernel's word (6.1 and later) for how memory must be
+// aligned for direct I/O, which is often less than a block. Without it every
+// request whose memory the frontend aligned to 512 bytes would be copied.
+func (d *Disk) askAlign() {
+	var st unix.Statx_t
+	err := unix.Statx(d.fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st)
+	if err == nil && st.Mask&unix.STATX_DIOALIGN != 0 && st.Dio_mem_align > 0 {
+		d.align = min(d.align, max(uintptr(st.Dio_mem_align), minAlign))
+	}
 }
 
 // measureBlock learns size and logical block size of a block device.
@@ -85,7 +100,8 @@ func (d *Disk) measureBlock() error {
 		return fmt.Errorf("open backing device %s: %w: its logical block size is %d bytes, at most %d is supported",
 			d.path, ErrUnsupported, logical, MaxLogicalBlock)
 	}
-	d.align = uintptr(max(logical, 512))
+	d.align = uintptr(max(logical, minAlign))
+	d.askAlign()
 	var size uint64
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), unix.BLKGETSIZE64,
 		uintptr(unsafe.Pointer(&size))); errno != 0 {

@@ -72,6 +72,7 @@ type Conn struct {
 	cork    *corked
 	tls     *tls.Conn
 	in      *bufio.Reader
+	lower   *bufio.Reader // below TLS
 	path    string
 	peer    wire.Hello
 	version uint16
@@ -120,6 +121,10 @@ func (c *Conn) Queued() int {
 	defer c.mu.Unlock()
 	return len(c.queue) + c.writing
 }
+
+// More reports whether a part of the next message has arrived already, as far as
+// it was taken from the kernel. It is for the goroutine that calls Receive.
+func (c *Conn) More() bool { return c.in.Buffered() > 0 || c.lower.Buffered() > 0 }
 
 // Done is closed when the connection ended; Err says why.
 func (c *Conn) Done() <-chan struct{} { return c.closed }

@@ -23,7 +23,8 @@ type Outgoing struct {
 // no other goroutine has to be woken, and the payloads go to TLS without a copy.
 // Otherwise it is Send for each. Either way the payloads are the caller's again
 // when it returns. It may block as long as the peer takes nothing, up to the
-// timeout; so the goroutine that receives must not call it.
+// timeout; so of the two goroutines that receive on the two sides, at most one
+// may call it.
 func (c *Conn) SendNow(batch []Outgoing) error {
 	for i := range batch {
 		h := &batch[i].Header

@@ -52,7 +52,7 @@ func (c *corked) flush() error {
 func newConn(s *session, path string, peer wire.Hello, timeout time.Duration) *Conn {
 	version, _ := wire.CommonVersion(peer.VersionMin, peer.VersionMax)
 	c := &Conn{
-		raw: s.raw, cork: s.cork, tls: s.tls, in: s.in,
+		raw: s.raw, cork: s.cork, tls: s.tls, in: s.in, lower: s.lower,
 		path: path, peer: peer, version: version, timeout: timeout,
 		recvSeq: s.recvSeq, sendSeq: s.sendSeq, started: time.Now(),
 		wake: make(chan struct{}, 1), closed: make(chan struct{}), ended: make(chan struct{}),
@@ -192,7 +192,7 @@ type session struct {
 	raw              net.Conn
 	cork             *corked
 	tls              *tls.Conn
-	in               *bufio.Reader
+	in, lower        *bufio.Reader
 	sendSeq, recvSeq uint64
 }
 
@@ -201,9 +201,10 @@ func newSession(raw net.Conn, config *tls.Config, wrap func(net.Conn, *tls.Confi
 	tune(raw, timeout)
 	config = config.Clone()
 	config.DynamicRecordSizingDisabled = true
-	cork := &corked{Conn: bufferedConn{raw, bufio.NewReaderSize(raw, burst)}}
+	lower := bufio.NewReaderSize(raw, burst)
+	cork := &corked{Conn: bufferedConn{raw, lower}}
 	t := wrap(cork, config)
-	return &session{raw: raw, cork: cork, tls: t, in: bufio.NewReaderSize(t, 64<<10)}
+	return &session{raw: raw, cork: cork, tls: t, in: bufio.NewReaderSize(t, 64<<10), lower: lower}
 }
 
 // bufferedConn reads many TLS records with one system call.

@@ -71,8 +71,9 @@ func (v *Volume) write(conn *link.Conn, session uint64) {
 
 // talk sends what is queued from this goroutine, if it is little and nobody
 // else is sending: waking the writer would take longer than sending. Otherwise
-// it wakes the writer. v.mu is held, but not all the time. Only goroutines that
-// the connection's receiver does not wait for may talk.
+// it wakes the writer. v.mu is held, but not all the time. The Primary's receiver
+// must not talk: two receivers that wait for each other to receive would stand.
+// The Secondary's may, since the Primary's never waits for it.
 func (v *Volume) talk() {
 	if len(v.out) == 0 || v.sending {
 		return
@@ -116,4 +117,3 @@ func (v *Volume) send() {
 		v.outReady.Broadcast() // the writer of another session may have to go on
 	}
 }
-

@@ -65,6 +65,8 @@ type Options struct {
 // Limits of what is under way.
 const (
 	diskOps      = 32       // reads and writes of peer and resync at the disk at once
+	inlineMost   = 64 << 10 // bytes of a peer's write that its receiver may do itself,
+	aloneAfter   = 4        // after so many messages that came one by one
 	receiveLimit = 64 << 20 // bytes received and not yet written
 	tick         = 100 * time.Millisecond
 	writeWaits   = 6 // of PeerTimeout until a silent request drops the peer
