@@ -12,6 +12,9 @@ type Limits struct {
 // within delayTarget, between the two bounds; while the application writes it
 // shrinks to busyWindow, which keeps the wait in front of an application write
 // below some milliseconds on a gigabit and still makes progress under any load.
+// At the start the window doubles as long as more under way is delivered as
+// fast, so that the rate of the link is reached within a few steps even when
+// the target's disk answers late.
 const (
 	minWindow   = 2 << 20
 	startWindow = 8 << 20
@@ -19,6 +22,7 @@ const (
 	busyWindow  = 512 << 10
 	delayTarget = 100 * time.Millisecond
 	adjustEvery = 50 * time.Millisecond
+	crumb       = 128 << 10 // less room than this is none
 	rateSpan    = 3 * time.Second
 	rateMarks   = 12
 )
@@ -31,6 +35,8 @@ type Pace struct {
 	adjusted time.Duration
 	acked    int64 // since adjusted
 	full     bool  // the window was used up since adjusted
+	rising   bool  // at the start: more under way was delivered as fast so far
+	missed   bool  // the last step of the rise did not show it
 
 	budget   int64 // bytes that MaxRate allows now
 	budgeted time.Duration
@@ -47,7 +53,7 @@ type mark struct {
 
 // NewPace starts the account of a resynchronisation of total bytes.
 func NewPace(now time.Duration, total int64, limits Limits) *Pace {
-	p := &Pace{limits: limits, window: startWindow, adjusted: now, budgeted: now, total: total}
+	p := &Pace{limits: limits, window: startWindow, rising: true, adjusted: now, budgeted: now, total: total}
 	for i := range p.marks {
 		p.marks[i].at = now
 	}
@@ -62,8 +68,8 @@ func (p *Pace) Allow(now time.Duration, inFlight int64, busy bool) int64 {
 		room = busyWindow
 	}
 	room -= inFlight
+	p.full = p.full || !busy && room < crumb
 	if room <= 0 {
-		p.full = p.full || !busy
 		return 0
 	}
 	if p.limits.MaxRate == 0 {
@@ -86,6 +92,9 @@ func (p *Pace) Started(n int64) { p.budget -= n }
 
 // Delivered counts bytes that the target wrote.
 func (p *Pace) Delivered(now time.Duration, n int64) {
+	if p.done == 0 {
+		p.adjusted = now // until now there was nothing to learn
+	}
 	p.acked += n
 	p.done += n
 	if span := now - p.adjusted; span >= adjustEvery {
@@ -95,11 +104,21 @@ func (p *Pace) Delivered(now time.Duration, n int64) {
 
 // adjust moves the window to what was delivered in delayTarget: a longer queue
 // adds wait and no speed. A window that was used up may have been the limit
-// itself, so it grows by a quarter at least once per step.
+// itself, so it grows once per step: doubled at the start, by an eighth later.
 func (p *Pace) adjust(now, span time.Duration) {
 	fits := int64(float64(p.acked) / span.Seconds() * delayTarget.Seconds())
 	want := max(fits, minWindow)
-	if p.full && fits >= p.window/2 {
+	grow := p.full && fits >= p.window/2
+	if p.rising && !p.full {
+		want = max(want, p.window) // the application had its turn: nothing to learn
+	} else if p.rising && !grow {
+		// What the last doubling sent may not have arrived yet: look once more.
+		p.rising, p.missed = !p.missed, true
+		want = max(want, p.window)
+	} else if p.rising {
+		p.missed = false
+		want = max(want, 3*p.window)
+	} else if grow {
 		want = max(want, p.window+p.window/4)
 	}
 	p.window = min(max((p.window+want)/2, minWindow), maxWindow)

@@ -126,3 +126,34 @@ func TestPaceKeepsItsRateLimit(t *testing.T) {
 		t.Errorf("progress: done %d rate %d eta %v", done, rate, eta)
 	}
 }
+
+// TestPaceReachesTheLineRateSoon has a gigabit in front of a disk that answers
+// late: the window must grow before it carries the rate.
+func TestPaceReachesTheLineRateSoon(t *testing.T) {
+	const (
+		step    = 5 * time.Millisecond
+		perStep = 118 << 20 / 200 // bytes the line carries per step
+		late    = 24              // steps until a block is answered
+	)
+	p, now := NewPace(0, 1<<40, Limits{}), time.Duration(0)
+	var onDisk [late]int64
+	var queued, inFlight, delivered int64
+	from := (late + 60) // steps: the first answer and 300 ms
+	for n := range from + 60 {
+		now += step
+		room := p.Allow(now, inFlight, false)
+		inFlight, queued = inFlight+room, queued+room
+		if done := onDisk[n%late]; done > 0 {
+			inFlight -= done
+			p.Delivered(now, done)
+			if n >= from {
+				delivered += done
+			}
+		}
+		onDisk[n%late] = min(queued, perStep)
+		queued -= onDisk[n%late]
+	}
+	if want := int64(60 * perStep * 9 / 10); delivered < want {
+		t.Errorf("after 300 ms of answers %d MB/s are delivered, want %d", delivered/300/1000, want/300/1000)
+	}
+}
