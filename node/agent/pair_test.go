@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -116,7 +117,14 @@ func (r *datalessReplicator) State() ([]control.VolumeState, <-chan struct{}) {
 
 func (r *datalessReplicator) Create(context.Context, control.CreateRequest) error { return nil }
 
+// Promote refuses as the real one does, by an operator's word or not.
 func (r *datalessReplicator) Promote(_ context.Context, q control.PromoteRequest) (control.PromoteReply, error) {
+	r.mu.Lock()
+	held := r.reg.Record
+	r.mu.Unlock()
+	if held.Accepted != q.Chosen || held.Promised > q.Chosen.Epoch || q.Chosen.Set.Has(1-q.Chosen.Epoch.Owner()) {
+		return control.PromoteReply{}, fmt.Errorf("this node's register holds %+v, not %+v", held, q.Chosen)
+	}
 	r.set(func(s *control.VolumeState) {
 		s.Role, s.Disk, s.Created, s.Epoch, s.Chosen = control.Primary, control.UpToDate, false, q.Chosen.Epoch, q.Chosen
 	})

@@ -130,6 +130,10 @@ func TestWitnessDownThenPrimaryDiesIsRefused(t *testing.T) {
 	if err, answered := other.answers[id]; w.serving() != other || !answered || err != "" {
 		w.fail("grab: answered %v %q", answered, err)
 	}
+	w.restartAgent(other.id)
+	if w.pass(10 * time.Second); w.serving() != other {
+		w.fail("the restart of the agent ended the reign by hand")
+	}
 	w.wit.up = true
 	w.powerOn(first.id)
 	w.healthy(30 * time.Second)
