@@ -2,6 +2,7 @@ package failover
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -74,4 +75,20 @@ func TestReelectionWaitsForTheWitness(t *testing.T) {
 	}
 	w.wit.up = true
 	w.healthyWithoutPause(first, 20*time.Second)
+}
+
+// TestRandomWalkOutbid is the walk with one more trouble: a campaign by hand
+// that comes to nothing leaves a promise that outranks every reign.
+func TestRandomWalkOutbid(t *testing.T) {
+	for seed := range uint64(walks()) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			walk(t, seed, func(w *world, r *rand.Rand) {
+				if b := w.nodes[r.IntN(2)]; r.IntN(4) == 0 && !b.replica.Primary {
+					b.reg.Raise((max(b.reg.Record.Promised, w.wit.reg.Record.Promised) + 1000).NextFor(b.id))
+					return
+				}
+				trouble(w, r)
+			})
+		})
+	}
 }
