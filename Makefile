@@ -40,7 +40,8 @@ unit: ## unit tests with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v '/scenarios')
 
 scenarios: image build ## Ginkgo scenarios on a container lab of their own (root)
-	$(GO) test -count=1 -v -timeout 60m ./scenarios/... -ginkgo.label-filter='$(or $(LABEL),!soak)' -ginkgo.v
+	@$(GO) test -count=1 -v -timeout 60m ./scenarios/... -ginkgo.label-filter='$(or $(LABEL),!soak)' -ginkgo.v; \
+	code=$$?; lab/engine.sh stop; exit $$code
 
 $(LINT):
 	GOFLAGS= GOBIN=$(CURDIR)/bin/tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
