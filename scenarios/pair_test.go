@@ -181,11 +181,29 @@ func (p *pair) expectRefusal(ctx context.Context, name string, words ...string) 
 // kill ends one daemon of a box as if it had crashed.
 func (p *pair) kill(ctx context.Context, box, daemon string) {
 	GinkgoHelper()
+	p.signal(ctx, box, "KILL", p.pid(ctx, box, daemon))
+}
+
+// pid finds one daemon of a box, by its number in that box.
+func (p *pair) pid(ctx context.Context, box, daemon string) string {
+	GinkgoHelper()
 	found, err := p.lab.Exec(ctx, box, "pgrep", "-x", "-f", "gemel "+daemon+" .*")
 	Expect(err).NotTo(HaveOccurred())
 	pid := strings.TrimSpace(found.Stdout)
 	Expect(pid).To(MatchRegexp(`^\d+$`), "one %s on %s", daemon, box)
-	said, err := p.lab.Exec(ctx, box, "kill", "-KILL", pid)
+	return pid
+}
+
+func (p *pair) signal(ctx context.Context, box, name, pid string) {
+	GinkgoHelper()
+	said, err := p.lab.Exec(ctx, box, "kill", "-"+name, pid)
 	Expect(err).NotTo(HaveOccurred())
 	Expect(said.Code).To(Equal(0), said.Stderr)
+}
+
+// wake lets a stopped process go on; one that is gone meanwhile is no failure.
+func (p *pair) wake(ctx context.Context, box, pid string) {
+	if _, err := p.lab.Exec(ctx, box, "kill", "-CONT", pid); err != nil {
+		fmt.Fprintf(GinkgoWriter, "wake process %s of %s: %v\n", pid, box, err)
+	}
 }

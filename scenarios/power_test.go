@@ -48,7 +48,7 @@ var _ = Describe("Power", Label("full"), func() {
 		world.writeSome(ctx) // acknowledged by the Primary alone
 		world.yank(ctx, primary)
 		world.powerOn(ctx, secondary)
-		world.expectRefusal(ctx, secondary, primary)
+		world.expectRefusal(ctx, secondary, primary, "--stale")
 		world.powerOn(ctx, primary)
 		world.awaitServing(ctx, primary, 30*time.Second)
 	}, SpecTimeout(specLimit))

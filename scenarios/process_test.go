@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"context"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -24,4 +25,43 @@ var _ = Describe("Processes", Label("full"), func() {
 		Entry("of the Primary's replicator", "replicator", true, 2*failOverLimit, SpecTimeout(specLimit)),
 		Entry("of the Secondary's replicator", "replicator", false, failOverLimit, SpecTimeout(specLimit)),
 	)
+
+	It("the Primary's replicator hangs while a client writes: the other serves, and waking it up does no harm",
+		func(ctx SpecContext) {
+			primary, secondary := world.sides(ctx)
+			world.underLoad(ctx, func() {
+				world.whileStopped(ctx, primary, "replicator", func() {
+					world.awaitServing(ctx, secondary, 30*time.Second)
+					time.Sleep(2 * time.Second)
+				})
+			})
+			Expect(world.primary(ctx)).To(Equal(secondary))
+		}, SpecTimeout(specLimit))
+
+	// Nobody takes the address from a box whose agent hangs: that takes a watchdog or
+	// fencing. What must hold is that it is never on two boxes, and that this is said.
+	It("the Primary's agent hangs while a client writes: the other does not take an address that is answered, and says so",
+		func(ctx SpecContext) {
+			primary, secondary := world.sides(ctx)
+			world.underLoad(ctx, func() {
+				world.whileStopped(ctx, primary, "agent", func() {
+					Eventually(ctx, func(g Gomega) {
+						node, err := world.oracle.Node(ctx, secondary)
+						g.Expect(err).NotTo(HaveOccurred())
+						g.Expect(node.Vol.Refusal).To(ContainSubstring("is taken"))
+					}).WithTimeout(30*time.Second).WithPolling(300*time.Millisecond).
+						Should(Succeed(), func() string { return "no word of the address\n" + world.statuses() })
+					Expect(world.oracle.OneAddressHolder(ctx)).To(Succeed())
+				})
+			})
+		}, SpecTimeout(specLimit))
 })
+
+// whileStopped acts while a daemon hangs, and lets it go on afterwards.
+func (p *pair) whileStopped(ctx context.Context, box, daemon string, act func()) {
+	GinkgoHelper()
+	pid := p.pid(ctx, box, daemon)
+	p.signal(ctx, box, "STOP", pid)
+	defer p.wake(context.WithoutCancel(ctx), box, pid) // or nothing could heal it
+	act()
+}
