@@ -28,6 +28,10 @@ var schedule = []time.Duration{0, 1100 * time.Millisecond, 2200 * time.Milliseco
 
 const (
 	refresh = 30 * time.Second
+	// recheck is how often the address is looked for on its interface: a link
+	// that went down and came back in one blink, or a network manager that tidies
+	// up, takes it away without a change of carrier that anybody could see.
+	recheck = time.Second
 	// quiet is the least time between two defences of one address.
 	quiet = time.Second
 )
@@ -123,10 +127,18 @@ func (h *holder) announceLoop(ctx context.Context) {
 	start, next := time.Now(), 1
 	timer := time.NewTimer(schedule[next])
 	defer timer.Stop()
+	check := time.NewTicker(recheck)
+	defer check.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-check.C:
+			if !h.vanished() {
+				continue
+			}
+			h.restore()
+			start, next = time.Now(), 0
 		case <-h.restart:
 			start, next = time.Now(), 0
 		case <-timer.C:
@@ -202,6 +214,16 @@ func (h *holder) watchCarrier(ctx context.Context) {
 			sleep(ctx, quiet)
 		}
 	}
+}
+
+// vanished reports that the address is gone from an interface that could carry it.
+func (h *holder) vanished() bool {
+	present, err := find(h.addr)
+	if err != nil || present {
+		return false
+	}
+	live, err := Up(h.addr.Interface)
+	return err == nil && live
 }
 
 func (h *holder) restore() {

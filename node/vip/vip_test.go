@@ -278,6 +278,18 @@ func TestLeftoverIsDropped(t *testing.T) {
 	}
 }
 
+// TestVanishedAddressComesBack takes the address away without any change of
+// carrier, as a link that blinks or a network manager does.
+func TestVanishedAddressComesBack(t *testing.T) {
+	f := cable(t)
+	m := manager(t, nil)
+	must(t, m.Claim(t.Context(), Address{ip4, "near"}))
+	must(t, removeEverywhere(Address{ip4, "near"}))
+	w := f.wire(ip4)
+	eventually(t, "the address on its interface again", func() bool { return m.Holds(ip4) })
+	heard(t, w, ip4, true)
+}
+
 func TestCarrier(t *testing.T) {
 	f := cable(t)
 	w, m := f.wire(ip6), manager(t, nil)
