@@ -9,9 +9,11 @@ type Limits struct {
 }
 
 // The window is how many bytes may be under way. It follows what was delivered
-// within delayTarget, between the two bounds; while the application writes it
-// shrinks to busyWindow, which keeps the wait in front of an application write
-// below some milliseconds on a gigabit and still makes progress under any load.
+// within delayTarget, between the two bounds; while the application writes, and
+// for busySpan after, it shrinks to busyWindow, which keeps the wait in front of
+// an application write below ten milliseconds on a gigabit and still makes
+// progress under any load. Without the span a client that writes one record
+// after the other would find the whole window queued before each of them.
 // At the start the window doubles as long as more under way is delivered as
 // fast, so that the rate of the link is reached within a few steps even when
 // the target's disk answers late.
@@ -19,7 +21,8 @@ const (
 	minWindow   = 2 << 20
 	startWindow = 8 << 20
 	maxWindow   = 64 << 20
-	busyWindow  = 512 << 10
+	busyWindow  = 1 << 20
+	busySpan    = 100 * time.Millisecond
 	delayTarget = 100 * time.Millisecond
 	adjustEvery = 50 * time.Millisecond
 	crumb       = 128 << 10 // less room than this is none
@@ -34,9 +37,10 @@ type Pace struct {
 	window   int64
 	adjusted time.Duration
 	acked    int64 // since adjusted
-	full     bool  // the window was used up since adjusted
-	rising   bool  // at the start: more under way was delivered as fast so far
-	missed   bool  // the last step of the rise did not show it
+	busyTill time.Duration
+	full     bool // the window was used up since adjusted
+	rising   bool // at the start: more under way was delivered as fast so far
+	missed   bool // the last step of the rise did not show it
 
 	budget   int64 // bytes that MaxRate allows now
 	budgeted time.Duration
@@ -65,7 +69,10 @@ func NewPace(now time.Duration, total int64, limits Limits) *Pace {
 func (p *Pace) Allow(now time.Duration, inFlight int64, busy bool) int64 {
 	room := p.window
 	if busy {
-		room = busyWindow
+		p.busyTill = now + busySpan
+	}
+	if busy = now < p.busyTill; busy {
+		room = min(room, busyWindow)
 	}
 	room -= inFlight
 	p.full = p.full || !busy && room < crumb

@@ -157,3 +157,16 @@ func TestPaceReachesTheLineRateSoon(t *testing.T) {
 		t.Errorf("after 300 ms of answers %d MB/s are delivered, want %d", delivered/300/1000, want/300/1000)
 	}
 }
+
+// TestBusyOutlastsOneWrite: a client that writes one record after the other must
+// not find a full window queued before each of them.
+func TestBusyOutlastsOneWrite(t *testing.T) {
+	p := NewPace(0, 1<<30, Limits{})
+	p.Allow(time.Second, 0, true)
+	if room := p.Allow(time.Second+busySpan/2, 0, false); room > busyWindow {
+		t.Errorf("room %d between two writes of the application, want at most %d", room, busyWindow)
+	}
+	if room := p.Allow(time.Second+busySpan, 0, false); room <= busyWindow {
+		t.Errorf("room %d long after the last write, want the whole window", room)
+	}
+}
