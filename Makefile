@@ -9,7 +9,7 @@ VULN_VERSION := v1.1.4
 VULN := bin/tools/govulncheck
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 
-.PHONY: help build prepare image lab lab-down lab-status test unit scenarios lint vuln soak bench compose-up compose-down clean
+.PHONY: help build prepare image lab lab-down lab-status test unit enumeration scenarios lint vuln soak bench compose-up compose-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -34,10 +34,14 @@ lab-down: ## remove the lab with all it made, and the engine if the lab started 
 lab-status: ## show boxes, cables and disks (root)
 	@bin/lab status --lab $(LAB)
 
-test: lint unit scenarios ## lint, unit tests with the race detector, scenarios on the lab (root)
+test: lint unit enumeration scenarios ## lint, unit tests (race), the safety core's enumeration, scenarios on the lab (root)
 
 unit: ## unit tests with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v '/scenarios')
+
+# Without the race detector, which would leave time for a third of the bounds only.
+enumeration: ## the explicit-state check of the safety core, with its mutants
+	$(GO) test -count=1 ./node/failover/reign/check
 
 scenarios: image build ## Ginkgo scenarios on a container lab of their own (root)
 	@$(GO) test -count=1 -v -timeout 60m ./scenarios/... -ginkgo.label-filter='$(or $(LABEL),!soak)' -ginkgo.v; \

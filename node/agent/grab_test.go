@@ -15,9 +15,6 @@ import (
 // The peer and the witness are gone for good. Only an operator's word makes the
 // last box Primary; its own register must have recorded the reign first.
 func TestGrabOfTheLastBox(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
 	keys := t.TempDir()
 	if _, err := identity.Init(keys, identity.Plan{Cluster: "lab", Nodes: []string{"server1", "server2"}, Witness: "witness"}); err != nil {
 		t.Fatal(err)

@@ -165,9 +165,6 @@ type box struct {
 }
 
 func TestPair(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
 	keys := t.TempDir()
 	if _, err := identity.Init(keys, identity.Plan{Cluster: "lab", Nodes: []string{"server1", "server2"}, Witness: "witness"}); err != nil {
 		t.Fatal(err)
