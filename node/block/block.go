@@ -42,3 +42,19 @@ type Device interface {
 	// every node of the in-sync set.
 	Flush() error
 }
+
+// Discarder is a Device whose blocks can be given back. What is read from a
+// discarded block afterwards is the same on both nodes, and zeroes.
+type Discarder interface {
+	// Discard gives back n bytes at off, both multiples of Size, n at least
+	// Size; it returns when that is complete under the volume's protocol.
+	Discard(off, n int64) error
+}
+
+// Zeroer is a Device that can write zeroes without being sent them.
+type Zeroer interface {
+	// WriteZeroes makes n bytes at off zero, both multiples of Size, n at least
+	// Size. With keep the blocks stay allocated; without, they may be given
+	// back. It returns when that is complete under the volume's protocol.
+	WriteZeroes(off, n int64, keep bool) error
+}
