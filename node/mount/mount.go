@@ -117,18 +117,26 @@ const unmountPoll = 50 * time.Millisecond
 // keeps trying while somebody uses it, until ctx ends: then the error is
 // ErrBusy and lists the users.
 func Unmount(ctx context.Context, path string) error {
+	return unmount(ctx, path, func() error { return unix.Unmount(path, unix.UMOUNT_NOFOLLOW) })
+}
+
+// unmount is Unmount with the system call as try.
+func unmount(ctx context.Context, path string, try func() error) error {
+	busy := false
 	for {
 		there, mounted, err := At(path)
 		if err != nil || !mounted {
 			return err
 		}
 		done := make(chan error, 1)
-		go func() { done <- unix.Unmount(path, unix.UMOUNT_NOFOLLOW) }()
+		go func() { done <- try() }()
 		err = await(ctx, done)
 		switch {
 		case err == nil:
 			continue // something may have been mounted below it
-		case !errors.Is(err, unix.EBUSY):
+		case errors.Is(err, unix.EBUSY):
+			busy = true
+		case !busy || !errors.Is(err, ErrStuck): // else it was only asked once more than it answered
 			return fmt.Errorf("unmount %s: %w", path, err)
 		}
 		select {
@@ -162,6 +170,11 @@ func await(ctx context.Context, done <-chan error) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // both at once: the answer says more
+		return err
+	default:
 		return fmt.Errorf("the kernel is still at it: %w: %w", ErrStuck, ctx.Err())
 	}
 }

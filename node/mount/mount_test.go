@@ -86,11 +86,41 @@ func busyUnmount(t *testing.T, path string) {
 	f, err := os.Create(filepath.Join(path, "held"))
 	must(t, err)
 	defer f.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	err = Unmount(ctx, path)
+	tries := 0
+	err = unmount(ctx, path, func() error {
+		if tries++; tries == 2 {
+			defer cancel()
+		}
+		return unix.Unmount(path, unix.UMOUNT_NOFOLLOW)
+	})
 	if !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "held") {
 		t.Errorf("unmount of a busy file system: %v, want ErrBusy with the open file", err)
+	}
+}
+
+// TestTimeEndsDuringATry: who is in the way is told even if the time ends while
+// the kernel is asked once more; a kernel that never answered is ErrStuck.
+func TestTimeEndsDuringATry(t *testing.T) {
+	for _, c := range []struct {
+		answers int // before the kernel falls silent
+		want    error
+	}{{0, ErrStuck}, {1, ErrBusy}, {3, ErrBusy}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		end, asked := make(chan struct{}), 0
+		err := unmount(ctx, "/", func() error {
+			if asked++; asked <= c.answers {
+				return unix.EBUSY
+			}
+			cancel()
+			<-end
+			return unix.EBUSY
+		})
+		close(end)
+		if !errors.Is(err, c.want) {
+			t.Errorf("after %d answers: %v, want %v", c.answers, err, c.want)
+		}
 	}
 }
 
