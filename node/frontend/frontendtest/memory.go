@@ -16,6 +16,7 @@ var ErrInjected = errors.New("injected error")
 // request.
 type Memory struct {
 	Reads, Writes, Flushes atomic.Int64
+	Discards, Zeroes       atomic.Int64
 	Failing                atomic.Bool  // every request fails with ErrInjected
 	Misaligned             atomic.Int64 // requests that broke block.Device's promise
 
@@ -62,8 +63,11 @@ func (m *Memory) pass() error {
 }
 
 func (m *Memory) check(p []byte, off int64) error {
-	r := block.Range{Off: off, Len: int64(len(p))}
-	if !r.Aligned() || r.Empty() || off < 0 || r.End() > m.SizeBytes() {
+	return m.inside(block.Range{Off: off, Len: int64(len(p))})
+}
+
+func (m *Memory) inside(r block.Range) error {
+	if !r.Aligned() || r.Empty() || r.Off < 0 || r.End() > m.SizeBytes() {
 		m.Misaligned.Add(1)
 		return fmt.Errorf("range %+v is not aligned or not inside", r)
 	}

@@ -41,7 +41,10 @@ func Run(t *testing.T, attach Attach) {
 		{"concurrent I/O with verification", testConcurrent},
 		{"flush reaches the device", testFlush},
 		{"errors reach the user", testErrors},
+		{"discard and zeroes", testErase},
+		{"no discard", testNoErase},
 		{"file system", testFileSystem},
+		{"trim of a file system", testTrim},
 		{"detach refuses a mounted device", testDetachMounted},
 		{"detach with an open descriptor", testDetachOpen},
 		{"forced detach with a blocked request", testForceBlocked},
@@ -58,6 +61,7 @@ type bench struct {
 	attach Attach
 	opts   frontend.Options
 	dev    *Memory
+	plain  bool // shown without discard and zeroes
 	at     frontend.Attachment
 }
 
@@ -84,7 +88,11 @@ func (b *bench) do(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	at, err := b.attach(ctx, b.opts, b.dev)
+	var dev block.Device = b.dev
+	if b.plain {
+		dev = plain{b.dev}
+	}
+	at, err := b.attach(ctx, b.opts, dev)
 	if err != nil {
 		t.Fatal(err)
 	}

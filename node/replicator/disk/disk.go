@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -40,6 +41,12 @@ type Device interface {
 	// WriteAt writes all of p or returns an error. The write may be in a
 	// volatile cache until Sync.
 	WriteAt(p []byte, off int64) error
+	// Discard gives back n bytes at off; they read as zeroes afterwards.
+	Discard(off, n int64) error
+	// WriteZeroes makes n bytes at off zero. With keep the blocks stay
+	// allocated, without they may be given back. Like every write it may be in a
+	// volatile cache until Sync.
+	WriteZeroes(off, n int64, keep bool) error
 	// Sync returns when every write completed before the call is stable.
 	Sync() error
 	Close() error
@@ -54,6 +61,8 @@ type Disk struct {
 	direct bool
 	note   string
 	align  uintptr // of memory and offsets, for direct I/O
+
+	noHoles, noZeroRange atomic.Bool // the device refused these ways to make zeroes
 
 	mu     sync.RWMutex // held for reading by requests, for writing by Close
 	closed bool
@@ -140,7 +149,7 @@ func (d *Disk) request(what string, p []byte, off int64) error {
 	defer d.mu.RUnlock()
 	err := ErrClosed
 	if !d.closed {
-		err = CheckRange(len(p), off, d.size)
+		err = CheckRange(int64(len(p)), off, d.size)
 	}
 	if err == nil && (!d.direct || aligned(p, d.align)) {
 		err = d.whole(what == "write", p, off)
@@ -191,8 +200,8 @@ func (d *Disk) whole(write bool, p []byte, off int64) error {
 
 // CheckRange returns ErrRange unless [off, off+n) is aligned to 4096 and lies
 // within size bytes. Every Device refuses by this rule.
-func CheckRange(n int, off, size int64) error {
-	if off < 0 || off%buffer.Align != 0 || n%buffer.Align != 0 || off > size || int64(n) > size-off {
+func CheckRange(n, off, size int64) error {
+	if off < 0 || n < 0 || off%buffer.Align != 0 || n%buffer.Align != 0 || off > size || n > size-off {
 		return fmt.Errorf("%w (device has %d bytes)", ErrRange, size)
 	}
 	return nil

@@ -221,7 +221,7 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 	}
 	id := v.core.Receive(Now(), session, msg)
 	if id != 0 {
-		v.received += msg.Range.Len
+		v.received += int64(len(m.Payload))
 		v.payloads[id] = &payload{buf: m.Payload, refs: 1, pooled: true, received: true}
 		m.Payload = nil
 	}
@@ -236,7 +236,7 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 	v.talk()
 	v.unlock()
 	if mine != nil {
-		v.writeLocal(mine.ID, mine.Range, buf)
+		v.writeLocal(mine, buf)
 	}
 	return nil
 }
@@ -258,7 +258,7 @@ func toWire(m *core.Msg) wire.Header {
 	h := wire.Header{ID: m.ID, Offset: m.Range.Off, Span: uint32(m.Range.Len)}
 	switch m.Kind {
 	case core.Data:
-		h.Type = wire.TypeWrite
+		putOp(&h, m.Op)
 	case core.ResyncData:
 		h.Type = wire.TypeResyncWrite
 	case core.Ack:
@@ -288,10 +288,10 @@ func fromWire(m *link.Message) (core.Msg, error) {
 	reply := m.Flags&wire.FlagReply != 0
 	out := core.Msg{ID: m.ID, Range: block.Range{Off: m.Offset, Len: int64(m.Span)}}
 	switch m.Type {
-	case wire.TypeWrite:
-		out.Kind = core.Data
+	case wire.TypeWrite, wire.TypeDiscard, wire.TypeWriteZeroes:
+		out.Kind, out.Op = core.Data, opOf(&m.Header)
 	case wire.TypeResyncWrite:
-		out.Kind = core.ResyncData
+		out.Kind, out.Op = core.ResyncData, opOf(&m.Header)
 	case wire.TypeWriteAck, wire.TypeResyncAck:
 		out.Kind = core.Ack
 	case wire.TypeBarrier:
@@ -313,6 +313,34 @@ func fromWire(m *link.Message) (core.Msg, error) {
 		return out, fmt.Errorf("message %v is not expected here", m.Type)
 	}
 	return out, nil
+}
+
+// putOp and opOf are the two sides of one table: what a write makes of its range.
+func putOp(h *wire.Header, op core.Op) {
+	switch op {
+	case core.OpBytes:
+		h.Type = wire.TypeWrite
+	case core.OpDiscard:
+		h.Type = wire.TypeDiscard
+	case core.OpZeroKeep:
+		h.Type, h.Flags = wire.TypeWriteZeroes, wire.FlagKeep
+	default:
+		h.Type = wire.TypeWriteZeroes
+	}
+}
+
+func opOf(h *wire.Header) core.Op {
+	switch {
+	case h.Type == wire.TypeDiscard:
+		return core.OpDiscard
+	case h.Type == wire.TypeWriteZeroes && h.Flags&wire.FlagKeep != 0:
+		return core.OpZeroKeep
+	case h.Type == wire.TypeWriteZeroes:
+		return core.OpZero
+	case h.Flags&wire.FlagZero != 0:
+		return core.OpBlank
+	}
+	return core.OpBytes
 }
 
 func bitsFrom(m *link.Message) (core.Msg, error) {

@@ -14,6 +14,7 @@ type payload struct {
 	refs     int
 	pooled   bool       // from package buffer
 	received bool       // counts against receiveLimit until written
+	blank    bool       // a resync read nothing but zeroes
 	done     chan error // the application waits here
 	err      error
 }

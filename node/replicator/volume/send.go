@@ -33,8 +33,12 @@ func (v *Volume) queue(m core.Msg) {
 	o.header.Epoch = m.Epoch
 	switch {
 	case m.Payload != 0:
-		v.payloads[m.Payload].refs++
-		o.body = v.payloads[m.Payload].buf
+		pay := v.payloads[m.Payload]
+		pay.refs++
+		if o.body = pay.buf; pay.blank { // a resync found zeroes
+			o.header.Flags |= wire.FlagZero
+			o.body = nil
+		}
 	case m.Kind == core.Bits:
 		o.body = wire.AppendWords(nil, m.Words)
 	case m.Kind == core.Begin:

@@ -288,7 +288,7 @@ func (v *Volume) await(what string, id core.ID, p []byte, err error) error {
 	case mine.Kind == core.Sync:
 		v.syncLocal()
 	default:
-		v.writeLocal(mine.ID, mine.Range, p)
+		v.writeLocal(mine, p)
 	}
 	err = <-pay.done
 	recycle(pay)
@@ -299,12 +299,13 @@ func (v *Volume) await(what string, id core.ID, p []byte, err error) error {
 }
 
 // writeLocal writes the local disk and tells the core.
-func (v *Volume) writeLocal(id core.ID, r block.Range, p []byte) {
-	err := v.o.Disk.WriteAt(p, r.Off)
+func (v *Volume) writeLocal(a *core.Action, p []byte) {
+	id := a.ID
+	err := v.toDisk(a.Op, a.Range, p)
 	v.mu.Lock()
-	v.counters.written += r.Len
+	v.counters.written += int64(len(p))
 	if pay := v.payloads[id]; pay != nil && pay.received {
-		v.received -= r.Len
+		v.received -= int64(len(p))
 		v.room.Broadcast()
 	}
 	v.core.LocalDone(Now(), id, err)
@@ -316,7 +317,9 @@ func (v *Volume) writeLocal(id core.ID, r block.Range, p []byte) {
 
 func (v *Volume) readLocal(id core.ID, r block.Range, p []byte) {
 	err := v.o.Disk.ReadAt(p, r.Off)
+	blank := err == nil && allZero(p)
 	v.mu.Lock()
+	v.payloads[id].blank = blank
 	v.core.LocalDone(Now(), id, err)
 	v.run()
 	v.unref(id)
@@ -368,9 +371,9 @@ func (v *Volume) carry(inline core.ID) (mine *core.Action) {
 func (v *Volume) carryOut(a *core.Action) {
 	switch a.Kind {
 	case core.Write:
-		id, r, pay := a.ID, a.Range, v.payloads[a.ID]
+		what, pay := *a, v.payloads[a.ID]
 		pay.refs++
-		v.atDisk(func() { v.writeLocal(id, r, pay.buf) })
+		v.atDisk(func() { v.writeLocal(&what, pay.buf) })
 	case core.Read:
 		id, r := a.ID, a.Range
 		pay := &payload{buf: buffer.Get(int(r.Len)), pooled: true, refs: 2}

@@ -95,6 +95,12 @@ const (
 	TypePong Type = 15
 	// Error says why the sender is about to close; payload is text.
 	TypeError Type = 16
+
+	// Discard and WriteZeroes are writes of the application without payload:
+	// Span bytes at Offset read as zeroes afterwards. A discard gives the blocks
+	// back; WriteZeroes may, unless FlagKeep is set. WriteAck answers both.
+	TypeDiscard     Type = 20
+	TypeWriteZeroes Type = 21
 )
 
 var typeNames = [...]string{
@@ -103,6 +109,7 @@ var typeNames = [...]string{
 	TypeBarrier: "Barrier", TypeBarrierAck: "BarrierAck", TypeResyncWrite: "ResyncWrite",
 	TypeResyncAck: "ResyncAck", TypeResyncDone: "ResyncDone", TypeState: "State",
 	TypePing: "Ping", TypePong: "Pong", TypeError: "Error",
+	TypeDiscard: "Discard", TypeWriteZeroes: "WriteZeroes",
 }
 
 func (t Type) String() string {
@@ -139,8 +146,10 @@ const (
 	FlagReply
 	// FlagFailed: the receiver's disk failed; Code says how.
 	FlagFailed
+	// FlagKeep: the blocks of a WriteZeroes stay allocated.
+	FlagKeep
 
-	knownFlags = FlagFUA | FlagLast | FlagZero | FlagReply | FlagFailed
+	knownFlags = FlagFUA | FlagLast | FlagZero | FlagReply | FlagFailed | FlagKeep
 )
 
 // Header is the head of every message.
@@ -280,7 +289,7 @@ func (h *Header) invalid() error {
 		return Refuse(Oversized, "%v with %d bytes, at most %d are taken", h.Type, h.Length, h.Type.carries())
 	case h.Offset < 0 || h.Offset > h.Offset+int64(h.Span):
 		return Refuse(BadRange, "%v at %d+%d", h.Type, h.Offset, h.Span)
-	case h.Type == TypeWrite || h.Type == TypeResyncWrite:
+	case h.Type == TypeWrite || h.Type == TypeResyncWrite || h.Type == TypeDiscard || h.Type == TypeWriteZeroes:
 		return h.invalidData()
 	case h.Type == TypeBitmap && (h.Length%8 != 0 || h.Offset%(64*block.Size) != 0):
 		return Refuse(BadRange, "bitmap at %d with %d bytes is not made of whole words", h.Offset, h.Length)
@@ -296,7 +305,9 @@ func (h *Header) invalidData() error {
 		return Refuse(BadRange, "%v at %d+%d is not made of whole blocks", h.Type, h.Offset, h.Span)
 	case h.Flags&FlagZero != 0 && h.Length != 0:
 		return Refuse(BadRange, "%v of zeroes with %d bytes of payload", h.Type, h.Length)
-	case h.Flags&FlagZero == 0 && h.Length != h.Span:
+	case h.Flags&FlagZero != 0 && h.Type != TypeResyncWrite:
+		return Refuse(BadFlags, "%v of zeroes", h.Type)
+	case h.Flags&FlagZero == 0 && h.Type.carries() > 0 && h.Length != h.Span:
 		return Refuse(BadRange, "%v for %d bytes with %d bytes of payload", h.Type, h.Span, h.Length)
 	}
 	return nil

@@ -107,6 +107,8 @@ func TestHeaderRefusals(t *testing.T) {
 		"a write of nothing":              {Type: TypeWrite},
 		"a write of less than it says":    {Type: TypeWrite, Span: 8192, Length: 4096},
 		"zeroes with payload":             {Type: TypeResyncWrite, Span: 4096, Length: 4096, Flags: FlagZero},
+		"a discard of nothing":            {Type: TypeDiscard, Offset: 4096},
+		"zeroes for half a block":         {Type: TypeWriteZeroes, Offset: 4096, Span: 512},
 		"an offset that overflows":        {Type: TypeResyncWrite, Offset: 1<<63 - 4096, Span: 4096, Length: 4096},
 		"half a word of bitmap":           {Type: TypeBitmap, Length: 4},
 		"a bitmap that starts in between": {Type: TypeBitmap, Offset: 4096, Length: 8},
@@ -115,9 +117,26 @@ func TestHeaderRefusals(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	talk := Header{Type: TypePing, Length: 1}
-	if _, err := ParseHeader(AppendHeader(nil, &talk)); ReasonOf(err) != Oversized {
-		t.Errorf("a ping with payload: %v", err)
+	for _, h := range []Header{{Type: TypeDiscard, Span: 16 << 20}, {Type: TypeWriteZeroes, Span: 4096, Flags: FlagKeep},
+		{Type: TypeResyncWrite, Span: 4096, Flags: FlagZero}} {
+		if back, err := ParseHeader(AppendHeader(nil, &h)); err != nil || back != h {
+			t.Errorf("%v: read back %+v, %v", h.Type, back, err)
+		}
+	}
+	for name, h := range map[string]Header{
+		"a discard with payload": {Type: TypeDiscard, Span: 4096, Length: 4096},
+		"a ping with payload":    {Type: TypePing, Length: 1},
+	} {
+		if _, err := ParseHeader(AppendHeader(nil, &h)); ReasonOf(err) != Oversized {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestZeroFlagIsOfResyncsOnly(t *testing.T) {
+	h := Header{Type: TypeWrite, Span: 4096, Flags: FlagZero}
+	if _, err := ParseHeader(AppendHeader(nil, &h)); ReasonOf(err) != BadFlags {
+		t.Errorf("a write of zeroes without payload: %v", err)
 	}
 }
 

@@ -29,6 +29,8 @@ const (
 	Read  Kind = "read"
 	Write Kind = "write"
 	Sync  Kind = "sync"
+	Trim  Kind = "discard"
+	Zero  Kind = "write zeroes"
 )
 
 // Op is a request as a fault hook sees it.
@@ -79,7 +81,7 @@ func (d *Disk) begin(kind Kind, off int64, n int) error {
 	}
 	op := Op{Kind: kind, Off: off, Len: n, N: d.ops}
 	d.ops++
-	if err := disk.CheckRange(n, off, d.size); err != nil {
+	if err := disk.CheckRange(int64(n), off, d.size); err != nil {
 		return fmt.Errorf("%s at %d+%d: %w", kind, off, n, err)
 	}
 	if d.fault == nil {
@@ -137,6 +139,22 @@ func (d *Disk) WriteAt(p []byte, off int64) error {
 		return err
 	}
 	d.pending = append(d.pending, pending{off, append([]byte(nil), p...)})
+	return nil
+}
+
+// Discard puts zeroes into the cache: a crash keeps any of their sectors.
+func (d *Disk) Discard(off, n int64) error { return d.erase(Trim, off, n) }
+
+// WriteZeroes puts zeroes into the cache.
+func (d *Disk) WriteZeroes(off, n int64, _ bool) error { return d.erase(Zero, off, n) }
+
+func (d *Disk) erase(kind Kind, off, n int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.begin(kind, off, int(n)); err != nil {
+		return err
+	}
+	d.pending = append(d.pending, pending{off, make([]byte, n)})
 	return nil
 }
 

@@ -105,3 +105,21 @@ func TestClone(t *testing.T) {
 		}
 	}
 }
+
+func TestZeroesAreTornLikeWrites(t *testing.T) {
+	d := New(1 << 20)
+	d.WriteAt(blocks(2, 'a'), 0)
+	d.Sync()
+	d.Discard(0, 4096)
+	d.WriteZeroes(4096, 4096, true)
+	if !bytes.Equal(read(t, d, 2, 0), blocks(2, 0)) {
+		t.Error("zeroes are not read back")
+	}
+	after := d.CrashWith(func(i int) bool { return i == 2 || i == 15 })
+	want := blocks(2, 'a')
+	clear(want[2*Sector : 3*Sector])
+	clear(want[15*Sector:])
+	if !bytes.Equal(read(t, after, 2, 0), want) {
+		t.Error("a crash must leave exactly the kept sectors zero")
+	}
+}

@@ -15,7 +15,7 @@ type ActionKind uint8
 // Actions. Those of one Take are carried out in order; Write, Read, Sync,
 // Persist and SaveBitmap are started in order and end with an event.
 const (
-	Write      ActionKind = iota + 1 // payload ID to Range of the local disk → LocalDone
+	Write      ActionKind = iota + 1 // payload ID to Range of the local disk, or what Op says → LocalDone
 	Read                             // Range of the local disk into a payload for ID → LocalDone
 	Sync                             // local disk → SyncDone
 	Send                             // Msg to the peer, with the payload of Msg.Payload
@@ -32,6 +32,7 @@ type Action struct {
 	Kind    ActionKind
 	ID      ID
 	Range   block.Range
+	Op      Op // of Write
 	Err     error
 	Version uint64
 	Msg     Msg
@@ -58,9 +59,11 @@ const (
 	Ping     // nothing to say; for the shell's use
 )
 
-// Msg is a message. Payload is the local ID of the bytes that travel with it.
+// Msg is a message. Payload is the local ID of the bytes that travel with it,
+// if Op is one that has bytes.
 type Msg struct {
 	Kind MsgKind
+	Op   Op // of Data and ResyncData
 	Full bool
 	// Epoch of the Primary's reign, in both directions.
 	Epoch   arbiter.Epoch

@@ -122,7 +122,7 @@ func (c *Core) rotate() {
 }
 
 // Receive takes a message of the connection session. For Data and ResyncData it
-// returns the ID under which the payload is wanted; zero: throw it away.
+// returns the ID under which the payload, if there is one, is wanted; zero: throw it away.
 func (c *Core) Receive(now time.Duration, session uint64, m Msg) ID {
 	if c.phase == off || session != c.session {
 		return 0

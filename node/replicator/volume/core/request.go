@@ -20,6 +20,7 @@ const (
 type request struct {
 	id    ID
 	kind  requestKind
+	op    Op // of writes
 	r     block.Range
 	index int // in active, or -1
 	used  bool
@@ -123,12 +124,12 @@ func (c *Core) start(now time.Duration, q *request) {
 	// A block that is marked anyway is left to the resync, which reads it later.
 	if c.phase >= syncing && !c.dirty.All(q.r) {
 		q.pending = true
-		c.count.Sent += q.r.Len
-		c.send(Msg{Kind: Data, ID: uint64(q.id), Range: q.r, Payload: q.id})
+		c.count.Sent += q.op.payloadOf(q.r)
+		c.send(Msg{Kind: Data, ID: uint64(q.id), Range: q.r, Op: q.op, Payload: q.id})
 	} else {
 		c.dirty.Set(q.r)
 	}
-	c.emit(Action{Kind: Write, ID: q.id, Range: q.r})
+	c.emit(Action{Kind: Write, ID: q.id, Range: q.r, Op: q.op})
 }
 
 // settle gives q's range back once both sides are done with it.

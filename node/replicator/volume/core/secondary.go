@@ -85,10 +85,10 @@ func (c *Core) theirWrite(now time.Duration, m Msg) ID {
 		return 0
 	}
 	q := c.alloc(theirWrite, m.Range)
-	q.remote, q.session, q.order, q.inLocal = m.ID, c.session, c.seq, true
+	q.remote, q.session, q.order, q.op, q.inLocal = m.ID, c.session, c.seq, m.Op, true
 	c.seq++
 	c.local++
-	c.count.Received += m.Range.Len
+	c.count.Received += m.Op.payloadOf(m.Range)
 	if m.Kind == ResyncData {
 		c.count.Resynced += m.Range.Len
 		if c.pace != nil {
@@ -96,7 +96,7 @@ func (c *Core) theirWrite(now time.Duration, m Msg) ID {
 		}
 	}
 	c.theirs = append(c.theirs, q)
-	c.emit(Action{Kind: Write, ID: q.id, Range: q.r})
+	c.emit(Action{Kind: Write, ID: q.id, Range: q.r, Op: q.op})
 	return q.id
 }
 

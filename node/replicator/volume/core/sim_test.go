@@ -23,7 +23,7 @@ const (
 )
 
 // simDisk is a disk with a volatile cache; a block's content is the number of
-// the write that made it.
+// the write that made it, which stands for zeroes where that was an Erase.
 type simDisk struct{ visible, stable [simBlocks]uint64 }
 
 type simOp struct{ a Action }
@@ -330,7 +330,11 @@ func (s *sim) submit(n *simNode, flush bool) {
 			off, length = s.rng.Intn(6), 1+s.rng.Intn(4)
 		}
 		w.r = block.Range{Off: int64(off) * block.Size, Len: int64(length) * block.Size}
-		id, err = n.core.Write(s.now, w.r)
+		if s.rng.Intn(4) == 0 {
+			id, err = n.core.Erase(s.now, w.r, OpDiscard+Op(s.rng.Intn(3)))
+		} else {
+			id, err = n.core.Write(s.now, w.r)
+		}
 	}
 	if err != nil {
 		return
