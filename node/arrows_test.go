@@ -38,8 +38,9 @@ var arrows = map[string]map[string]string{
 	"node/frontend/fuseloop":    {"node/block": "shows a Device", "node/frontend": "is a frontend"},
 	"node/frontend/frontendtest": {
 		"node/block": "provides Devices", "node/frontend": "tests frontends"},
-	"node/config":   {},
-	"node/identity": {},
+	"node/config":           {},
+	"node/identity":         {},
+	"node/identity/pairing": {"node/identity": "gives boxes their identity"},
 	"node/api": {
 		"node/arbiter":            "carries votes",
 		"node/event":              "carries events",
@@ -51,6 +52,7 @@ var arrows = map[string]map[string]string{
 		"node/config":             "reads the file",
 		"node/event":              "prints events",
 		"node/identity":           "makes and loads keys",
+		"node/identity/pairing":   "lets people compare words",
 		"node/arbiter":            "names sets",
 		"node/replicator/control": "names states",
 	},

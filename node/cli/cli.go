@@ -91,7 +91,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add("see", a.statusCommand(), a.eventsCommand(), a.versionCommand())
 	add("do", a.switchoverCommand(), a.grabCommand(), a.volumeCommand())
-	add("set", a.configCommand(), a.keysCommand())
+	add("set", a.configCommand(), a.pairCommand(), a.keysCommand())
 	add("run", a.daemonCommands()...)
 	return root
 }

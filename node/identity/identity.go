@@ -112,7 +112,7 @@ func load(dir string) (*Identity, error) {
 
 func missing(err error, name string) error {
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s is missing (%w); make keys with `gemel keys init` and copy this box's directory here", name, err)
+		return fmt.Errorf("%s is missing (%w); run `gemel pair` on all boxes, or make keys with `gemel keys init` and copy this box's directory here", name, err)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -103,11 +104,8 @@ func vacant(dir string, plan Plan) error {
 		places = append(places, filepath.Join(dir, b.Name))
 	}
 	for _, place := range places {
-		for _, f := range []string{caFile, certFile, keyFile} {
-			if _, err := os.Lstat(filepath.Join(place, f)); err == nil {
-				return fmt.Errorf("%s: %w; new keys lock out every box that has the old ones; use another directory, or --force",
-					filepath.Join(place, f), ErrExists)
-			}
+		if err := Vacant(place); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -168,15 +166,20 @@ func (a *authority) issue(p Peer, now time.Time) (cert []byte, key *pem.Block, e
 	if err != nil {
 		return nil, nil, err
 	}
+	cert, err = sign(a.cert, a.key, p, private.Public(), now)
+	return cert, block, err
+}
+
+// sign makes the certificate of the box p for its public key.
+func sign(ca *x509.Certificate, key *ecdsa.PrivateKey, p Peer, public crypto.PublicKey, now time.Time) ([]byte, error) {
 	t, err := template(p.Name, now)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	t.URIs = []*url.URL{p.uri()}
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	cert, err = x509.CreateCertificate(rand.Reader, t, a.cert, private.Public(), a.key)
-	return cert, block, err
+	return x509.CreateCertificate(rand.Reader, t, ca, public, key)
 }
 
 func template(name string, now time.Time) (*x509.Certificate, error) {
