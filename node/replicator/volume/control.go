@@ -218,7 +218,7 @@ func (v *Volume) State() control.VolumeState {
 	now := Now()
 	w := v.core.View(now)
 	s := control.VolumeState{
-		Name: v.o.Name, Role: control.Secondary, Disk: v.diskState(w), PeerDisk: peerDisk(w),
+		Name: v.o.Name, Role: control.Secondary, Disk: DiskState(w, v.o.Node, v.register.Record), PeerDisk: peerDisk(w),
 		Connection: control.Connecting, ConnectionReason: v.reason, Backing: v.o.Backing,
 		BackingSize: v.o.Disk.Size(), Size: w.Size, Device: v.device,
 		Epoch: w.Reign, Record: v.record, Chosen: w.Chosen,
@@ -254,21 +254,6 @@ func progress(r core.Resync) *control.Resync {
 		direction = "source"
 	}
 	return &control.Resync{Direction: direction, Full: r.Full, Total: r.Total, Done: r.Done, Rate: r.Rate, ETA: r.ETA}
-}
-
-func (v *Volume) diskState(w core.View) string {
-	known := v.register.Record.Accepted.Set
-	switch {
-	case w.Problem != nil:
-		return control.Diskless
-	case w.Inconsistent:
-		return control.Inconsistent
-	case w.Primary, w.InSync:
-		return control.UpToDate
-	case known != 0 && !known.Has(v.o.Node):
-		return control.Outdated
-	}
-	return control.Consistent
 }
 
 func peerDisk(w core.View) string {

@@ -31,20 +31,26 @@ func (v *Volume) queue(m core.Msg) {
 	}
 	o := outgoing{header: toWire(&m), payload: m.Payload}
 	o.header.Epoch = m.Epoch
-	switch {
-	case m.Payload != 0:
+	if o.body = talkBody(&m); m.Payload != 0 {
 		pay := v.payloads[m.Payload]
 		pay.refs++
 		if o.body = pay.buf; pay.blank { // a resync found zeroes
 			o.header.Flags |= wire.FlagZero
 			o.body = nil
 		}
-	case m.Kind == core.Bits:
-		o.body = wire.AppendWords(nil, m.Words)
-	case m.Kind == core.Begin:
-		o.body = beginBody(&m)
 	}
 	v.out = append(v.out, o)
+}
+
+// talkBody is the body of a message that is not data; nil when it has none.
+func talkBody(m *core.Msg) []byte {
+	switch m.Kind {
+	case core.Bits:
+		return wire.AppendWords(nil, m.Words)
+	case core.Begin:
+		return beginBody(m)
+	}
+	return nil
 }
 
 // forget drops what was not sent yet.
