@@ -41,6 +41,9 @@ type Device interface {
 	// WriteAt writes all of p or returns an error. The write may be in a
 	// volatile cache until Sync.
 	WriteAt(p []byte, off int64) error
+	// WriteThrough is WriteAt, but what it writes is stable when it returns.
+	// Earlier writes need not be.
+	WriteThrough(p []byte, off int64) error
 	// Discard gives back n bytes at off; they read as zeroes afterwards.
 	Discard(off, n int64) error
 	// WriteZeroes makes n bytes at off zero. With keep the blocks stay
@@ -117,12 +120,18 @@ func (d *Disk) Close() error {
 
 // ReadAt fills p from off.
 func (d *Disk) ReadAt(p []byte, off int64) error {
-	return d.request("read", p, off)
+	return d.request(reading, p, off)
 }
 
 // WriteAt writes all of p at off.
 func (d *Disk) WriteAt(p []byte, off int64) error {
-	return d.request("write", p, off)
+	return d.request(writing, p, off)
+}
+
+// WriteThrough writes all of p at off, stable when it returns: one request where
+// the device knows FUA, a write and a flush of its cache where it does not.
+func (d *Disk) WriteThrough(p []byte, off int64) error {
+	return d.request(writingThrough, p, off)
 }
 
 // Sync makes every completed write stable (fdatasync).
@@ -142,9 +151,18 @@ func (d *Disk) Sync() error {
 	return nil
 }
 
+// way is what a request does.
+type way string
+
+const (
+	reading        way = "read"
+	writing        way = "write"
+	writingThrough way = "write through"
+)
+
 // request checks and carries out one read or write, through a buffer of its own
 // when the kernel would not take p for direct I/O.
-func (d *Disk) request(what string, p []byte, off int64) error {
+func (d *Disk) request(w way, p []byte, off int64) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	err := ErrClosed
@@ -152,38 +170,32 @@ func (d *Disk) request(what string, p []byte, off int64) error {
 		err = CheckRange(int64(len(p)), off, d.size)
 	}
 	if err == nil && (!d.direct || aligned(p, d.align)) {
-		err = d.whole(what == "write", p, off)
+		err = d.whole(w, p, off)
 	} else if err == nil {
-		err = d.bounced(what == "write", p, off)
+		err = d.bounced(w, p, off)
 	}
 	if err != nil {
-		return fmt.Errorf("%s %s at %d+%d: %w", what, d.path, off, len(p), err)
+		return fmt.Errorf("%s %s at %d+%d: %w", w, d.path, off, len(p), err)
 	}
 	return nil
 }
 
-func (d *Disk) bounced(write bool, p []byte, off int64) error {
+func (d *Disk) bounced(w way, p []byte, off int64) error {
 	bounce := buffer.Get(len(p))
 	defer buffer.Put(bounce)
-	if write {
+	if w != reading {
 		copy(bounce, p)
-		return d.whole(true, bounce, off)
+		return d.whole(w, bounce, off)
 	}
-	err := d.whole(false, bounce, off)
+	err := d.whole(w, bounce, off)
 	copy(p, bounce)
 	return err
 }
 
 // whole repeats the system call until all of p is done.
-func (d *Disk) whole(write bool, p []byte, off int64) error {
+func (d *Disk) whole(w way, p []byte, off int64) error {
 	for len(p) > 0 {
-		var n int
-		var err error
-		if write {
-			n, err = unix.Pwrite(d.fd, p, off)
-		} else {
-			n, err = unix.Pread(d.fd, p, off)
-		}
+		n, err := d.once(w, p, off)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -196,6 +208,16 @@ func (d *Disk) whole(write bool, p []byte, off int64) error {
 		p, off = p[n:], off+int64(n)
 	}
 	return nil
+}
+
+func (d *Disk) once(w way, p []byte, off int64) (int, error) {
+	switch w {
+	case reading:
+		return unix.Pread(d.fd, p, off)
+	case writing:
+		return unix.Pwrite(d.fd, p, off)
+	}
+	return unix.Pwritev2(d.fd, [][]byte{p}, off, unix.RWF_DSYNC)
 }
 
 // CheckRange returns ErrRange unless [off, off+n) is aligned to 4096 and lies

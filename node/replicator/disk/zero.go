@@ -62,7 +62,7 @@ func (d *Disk) zero(off, n int64, keep bool) error {
 	}
 	for n > 0 {
 		piece := zeroes()[:min(n, zeroPiece)]
-		if err := d.whole(true, piece, off); err != nil {
+		if err := d.whole(writing, piece, off); err != nil {
 			return err
 		}
 		off, n = off+int64(len(piece)), n-int64(len(piece))

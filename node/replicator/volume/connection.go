@@ -225,7 +225,7 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 		v.payloads[id] = &payload{buf: m.Payload, refs: 1, pooled: true, received: true}
 		m.Payload = nil
 	}
-	if id == 0 || !alone || msg.Range.Len > inlineMost {
+	if id == 0 || !alone || msg.FUA || msg.Range.Len > inlineMost {
 		v.run()
 		v.unlock()
 		m.Release()
@@ -258,7 +258,9 @@ func toWire(m *core.Msg) wire.Header {
 	h := wire.Header{ID: m.ID, Offset: m.Range.Off, Span: uint32(m.Range.Len)}
 	switch m.Kind {
 	case core.Data:
-		putOp(&h, m.Op)
+		if putOp(&h, m.Op); m.FUA {
+			h.Flags |= wire.FlagFUA
+		}
 	case core.ResyncData:
 		h.Type = wire.TypeResyncWrite
 	case core.Ack:
@@ -289,7 +291,7 @@ func fromWire(m *link.Message) (core.Msg, error) {
 	out := core.Msg{ID: m.ID, Range: block.Range{Off: m.Offset, Len: int64(m.Span)}}
 	switch m.Type {
 	case wire.TypeWrite, wire.TypeDiscard, wire.TypeWriteZeroes:
-		out.Kind, out.Op = core.Data, opOf(&m.Header)
+		out.Kind, out.Op, out.FUA = core.Data, opOf(&m.Header), m.Flags&wire.FlagFUA != 0
 	case wire.TypeResyncWrite:
 		out.Kind, out.Op = core.ResyncData, opOf(&m.Header)
 	case wire.TypeWriteAck, wire.TypeResyncAck:

@@ -52,8 +52,12 @@ func (v *Volume) erase(what string, off, n int64, op core.Op) error {
 }
 
 // toDisk does to the local disk what a write of the core says.
-func (v *Volume) toDisk(op core.Op, r block.Range, p []byte) error {
-	switch op {
+func (v *Volume) toDisk(a *core.Action, p []byte) error {
+	r := a.Range
+	if a.FUA {
+		return v.o.Disk.WriteThrough(p, r.Off)
+	}
+	switch a.Op {
 	case core.OpBytes:
 		return v.o.Disk.WriteAt(p, r.Off)
 	case core.OpDiscard:
@@ -61,7 +65,7 @@ func (v *Volume) toDisk(op core.Op, r block.Range, p []byte) error {
 	case core.OpBlank:
 		return v.blank(r)
 	}
-	return v.o.Disk.WriteZeroes(r.Off, r.Len, op == core.OpZeroKeep)
+	return v.o.Disk.WriteZeroes(r.Off, r.Len, a.Op == core.OpZeroKeep)
 }
 
 // blank makes r zero. What is zero already stays as it is: a thin disk stays

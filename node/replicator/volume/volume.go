@@ -247,18 +247,20 @@ func (v *Volume) ReadAt(p []byte, off int64) error {
 	return v.await("read", id, nil, err)
 }
 
-// WriteAt returns when the write is complete under protocol C.
+// WriteAt returns when the write is complete under protocol C; with fua it is
+// stable then on every node of the in-sync set.
 func (v *Volume) WriteAt(p []byte, off int64, fua bool) error {
 	r := block.Range{Off: off, Len: int64(len(p))}
 	if r.Empty() {
 		return nil
 	}
 	v.mu.Lock()
-	id, err := v.core.Write(Now(), r)
-	if err := v.await("write", id, p, err); err != nil || !fua {
-		return err
+	take := v.core.Write
+	if fua {
+		take = v.core.WriteFUA
 	}
-	return v.Flush()
+	id, err := take(Now(), r)
+	return v.await("write", id, p, err)
 }
 
 // Flush returns when every write completed before is stable on every node of
@@ -301,7 +303,7 @@ func (v *Volume) await(what string, id core.ID, p []byte, err error) error {
 // writeLocal writes the local disk and tells the core.
 func (v *Volume) writeLocal(a *core.Action, p []byte) {
 	id := a.ID
-	err := v.toDisk(a.Op, a.Range, p)
+	err := v.toDisk(a, p)
 	v.mu.Lock()
 	v.counters.written += int64(len(p))
 	if pay := v.payloads[id]; pay != nil && pay.received {

@@ -348,6 +348,38 @@ func BenchmarkReplicatedWrites(b *testing.B) {
 	}
 }
 
+// BenchmarkFUA writes one block after the other, each stable on both disks.
+func BenchmarkFUA(b *testing.B) {
+	p := newPair(b, 256<<20)
+	p.promote(0, 2, true)
+	p.until(0, "first sync", ready)
+	p.choose(0, 2, 2, arbiter.Both)
+	buf := buffer.Aligned(4096)
+	buf[0] = 1
+	for i := range int64(4096) { // the files get their blocks now, not in the measured part
+		if err := p.v[0].WriteAt(buf, i*4096, false); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, write := range map[string]func(off int64) error{
+		"fua": func(off int64) error { return p.v[0].WriteAt(buf, off, true) },
+		"write and flush": func(off int64) error {
+			if err := p.v[0].WriteAt(buf, off, false); err != nil {
+				return err
+			}
+			return p.v[0].Flush()
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for i := range int64(b.N) {
+				if err := write(i % 4096 * 4096); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkFirstSync reports the rate of a full resync.
 func BenchmarkFirstSync(b *testing.B) {
 	b.SetBytes(256 << 20)
@@ -355,6 +387,7 @@ func BenchmarkFirstSync(b *testing.B) {
 		b.StopTimer()
 		p := newPair(b, 256<<20)
 		chunk := buffer.Aligned(1 << 20)
+		rand.Read(chunk)         // zeroes would not be sent
 		for i := range p.disks { // the files get their blocks now, not in the measured part
 			for off := int64(0); off+1<<20 <= p.disks[i].Size()-4<<20; off += 1 << 20 {
 				if err := p.disks[i].WriteAt(chunk, off); err != nil {

@@ -26,11 +26,12 @@ type Kind string
 
 // Kinds of requests.
 const (
-	Read  Kind = "read"
-	Write Kind = "write"
-	Sync  Kind = "sync"
-	Trim  Kind = "discard"
-	Zero  Kind = "write zeroes"
+	Read    Kind = "read"
+	Write   Kind = "write"
+	Through Kind = "write through"
+	Sync    Kind = "sync"
+	Trim    Kind = "discard"
+	Zero    Kind = "write zeroes"
 )
 
 // Op is a request as a fault hook sees it.
@@ -139,6 +140,31 @@ func (d *Disk) WriteAt(p []byte, off int64) error {
 		return err
 	}
 	d.pending = append(d.pending, pending{off, append([]byte(nil), p...)})
+	return nil
+}
+
+// WriteThrough makes p stable, past the cache: what the cache holds for the same
+// sectors is older and goes.
+func (d *Disk) WriteThrough(p []byte, off int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.begin(Through, off, len(p)); err != nil {
+		return err
+	}
+	var kept []pending
+	end := off + int64(len(p))
+	for _, w := range d.pending {
+		if n := min(off-w.off, int64(len(w.data))); n > 0 {
+			kept = append(kept, pending{w.off, w.data[:n]})
+		}
+		if n := max(end-w.off, 0); n < int64(len(w.data)) {
+			kept = append(kept, pending{w.off + n, w.data[n:]})
+		}
+	}
+	d.pending = kept
+	for s := 0; s < len(p); s += Sector {
+		d.settle(off+int64(s), p[s:s+Sector])
+	}
 	return nil
 }
 

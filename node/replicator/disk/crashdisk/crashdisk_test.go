@@ -123,3 +123,22 @@ func TestZeroesAreTornLikeWrites(t *testing.T) {
 		t.Error("a crash must leave exactly the kept sectors zero")
 	}
 }
+
+func TestWriteThroughSurvives(t *testing.T) {
+	d := New(1 << 20)
+	d.WriteAt(blocks(3, 'a'), 0)
+	d.WriteThrough(blocks(1, 'b'), 4096)
+	want := append(append(blocks(1, 'a'), blocks(1, 'b')...), blocks(1, 'a')...)
+	if !bytes.Equal(read(t, d, 3, 0), want) {
+		t.Error("the newest data is not read")
+	}
+	if d.Unflushed() != 16 {
+		t.Errorf("%d sectors unflushed", d.Unflushed())
+	}
+	for name, keep := range map[string]bool{"all": true, "none": false} {
+		after := d.Clone().CrashWith(func(int) bool { return keep })
+		if !bytes.Equal(read(t, after, 1, 4096), blocks(1, 'b')) {
+			t.Errorf("%s of the cache kept: what was written through is gone", name)
+		}
+	}
+}

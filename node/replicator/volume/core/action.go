@@ -32,7 +32,8 @@ type Action struct {
 	Kind    ActionKind
 	ID      ID
 	Range   block.Range
-	Op      Op // of Write
+	Op      Op   // of Write
+	FUA     bool // of Write: it must be stable before LocalDone
 	Err     error
 	Version uint64
 	Msg     Msg
@@ -46,7 +47,7 @@ type MsgKind uint8
 const (
 	Data       MsgKind = iota + 1 // a write of the application: ID, Range, payload
 	ResyncData                    // blocks of a resync: ID, Range, payload
-	Ack                           // ID is on the disk, perhaps only in its cache
+	Ack                           // ID is on the disk, perhaps only in its cache unless FUA was asked for
 	Barrier                       // make stable what came before: ID
 	BarrierAck
 	Bits     // Words of the Secondary's bitmap from word ID
@@ -63,7 +64,8 @@ const (
 // if Op is one that has bytes.
 type Msg struct {
 	Kind MsgKind
-	Op   Op // of Data and ResyncData
+	Op   Op   // of Data and ResyncData
+	FUA  bool // of Data: Ack it when it is stable
 	Full bool
 	// Epoch of the Primary's reign, in both directions.
 	Epoch   arbiter.Epoch

@@ -165,7 +165,9 @@ func (c *Core) acknowledged(now time.Duration, id ID) {
 		return
 	}
 	q.pending, q.acked = false, true
-	c.remember(now, q.r)
+	if !q.fua {
+		c.remember(now, q.r)
+	}
 	if q.kind == copying {
 		c.resyncIn -= q.r.Len
 		c.count.Resynced += q.r.Len

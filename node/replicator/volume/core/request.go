@@ -20,7 +20,8 @@ const (
 type request struct {
 	id    ID
 	kind  requestKind
-	op    Op // of writes
+	op    Op   // of writes
+	fua   bool // of writes: answered when stable
 	r     block.Range
 	index int // in active, or -1
 	used  bool
@@ -125,11 +126,11 @@ func (c *Core) start(now time.Duration, q *request) {
 	if c.phase >= syncing && !c.dirty.All(q.r) {
 		q.pending = true
 		c.count.Sent += q.op.payloadOf(q.r)
-		c.send(Msg{Kind: Data, ID: uint64(q.id), Range: q.r, Op: q.op, Payload: q.id})
+		c.send(Msg{Kind: Data, ID: uint64(q.id), Range: q.r, Op: q.op, FUA: q.fua, Payload: q.id})
 	} else {
 		c.dirty.Set(q.r)
 	}
-	c.emit(Action{Kind: Write, ID: q.id, Range: q.r, Op: q.op})
+	c.emit(Action{Kind: Write, ID: q.id, Range: q.r, Op: q.op, FUA: q.fua})
 }
 
 // settle gives q's range back once both sides are done with it.

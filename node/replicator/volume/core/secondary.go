@@ -96,7 +96,7 @@ func (c *Core) theirWrite(now time.Duration, m Msg) ID {
 		}
 	}
 	c.theirs = append(c.theirs, q)
-	c.emit(Action{Kind: Write, ID: q.id, Range: q.r, Op: q.op})
+	c.emit(Action{Kind: Write, ID: q.id, Range: q.r, Op: q.op, FUA: m.FUA})
 	return q.id
 }
 

@@ -52,6 +52,7 @@ type simWrite struct {
 	r      block.Range
 	node   arbiter.NodeID
 	flush  bool
+	fua    bool
 	read   bool
 	acked  bool
 	lost   bool // power failed somewhere after it was acknowledged and before a flush
@@ -152,7 +153,7 @@ func (s *sim) completed(n *simNode, a Action) {
 	if a.Err != nil {
 		return
 	}
-	w.acked = true
+	w.acked, w.stable = true, w.fua
 	// The other may have been elected since; then it must not have answered yet.
 	if e := n.core.reign; s.served[1-n.id] > e {
 		s.failf("node %d answered request %d in epoch %d after node %d answered a write in epoch %d", n.id, i, e, 1-n.id, s.served[1-n.id])
@@ -244,6 +245,9 @@ func (s *sim) runOp(n *simNode, i int) {
 	switch op.a.Kind {
 	case Write:
 		copy(n.disk.visible[first:first+count], n.payload[a.ID])
+		if a.FUA {
+			copy(n.disk.stable[first:first+count], n.payload[a.ID])
+		}
 		n.core.LocalDone(s.now, a.ID, nil)
 	case Read:
 		n.payload[a.ID] = append([]uint64(nil), n.disk.visible[first:first+count]...)
@@ -330,9 +334,13 @@ func (s *sim) submit(n *simNode, flush bool) {
 			off, length = s.rng.Intn(6), 1+s.rng.Intn(4)
 		}
 		w.r = block.Range{Off: int64(off) * block.Size, Len: int64(length) * block.Size}
-		if s.rng.Intn(4) == 0 {
+		switch s.rng.Intn(8) {
+		case 0, 1:
 			id, err = n.core.Erase(s.now, w.r, OpDiscard+Op(s.rng.Intn(3)))
-		} else {
+		case 2:
+			w.fua = true
+			id, err = n.core.WriteFUA(s.now, w.r)
+		default:
 			id, err = n.core.Write(s.now, w.r)
 		}
 	}
