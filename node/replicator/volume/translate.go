@@ -2,7 +2,6 @@ package volume
 
 import (
 	"gemel/node/arbiter"
-	"gemel/node/block"
 	"gemel/node/replicator/control"
 	"gemel/node/replicator/disk"
 	"gemel/node/replicator/handshake"
@@ -50,10 +49,10 @@ func Remembered(s *meta.Superblock) core.Meta { return metaOf(s) }
 // Remember puts the core's part into a superblock.
 func Remember(s *meta.Superblock, m core.Meta) { putMeta(s, m) }
 
-// Apply does to dev what a write of the core says.
-func Apply(dev disk.Device, op core.Op, r block.Range, p []byte) error {
+// Apply does to dev what a, a Write of the core, says.
+func Apply(dev disk.Device, a *core.Action, p []byte) error {
 	v := Volume{o: Options{Disk: dev}}
-	return v.toDisk(op, r, p)
+	return v.toDisk(a, p)
 }
 
 // DiskState names the state of the disk of node, whose core shows w and whose
