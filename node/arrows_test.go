@@ -36,6 +36,7 @@ var arrows = map[string]map[string]string{
 	"node/service/exec":         {"node/service": "is a driver"},
 	"node/frontend":             {"node/block": "shows a Device"},
 	"node/frontend/fuseloop":    {"node/block": "shows a Device", "node/frontend": "is a frontend"},
+	"node/frontend/nbd":         {"node/block": "shows a Device", "node/frontend": "is a frontend"},
 	"node/frontend/frontendtest": {
 		"node/block": "provides Devices", "node/frontend": "tests frontends"},
 	"node/config":           {},

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -41,39 +40,29 @@ func (m *Memory) zero(off, n int64) error {
 // plain hides what a Device may do beside reading and writing.
 type plain struct{ block.Device }
 
-// erase sends one of the kernel's requests for a range of a block device.
-func erase(fd int, request uintptr, off, n uint64) error {
-	r := [2]uint64{off, n}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(unsafe.Pointer(&r)))
-	if errno != 0 {
-		return errno
-	}
-	return nil
-}
-
 // testErase discards and zeroes, and looks at the blocks beside as well.
 func testErase(t *testing.T, b *bench) {
-	fd := b.open(t)
-	defer unix.Close(fd)
+	u := b.open(t)
+	defer shut(t, u)
 	const off, n, size = 1 << 20, 5<<20 + 8192, 8 << 20
 	for name, c := range map[string]struct {
-		request uintptr
-		count   interface{ Load() int64 }
+		erase func(off, n int64) error
+		count interface{ Load() int64 }
 	}{
-		"discard":      {unix.BLKDISCARD, &b.dev.Discards},
-		"write zeroes": {unix.BLKZEROOUT, nil}, // the kernel may write them where the frontend knows no better
+		"discard":      {u.Discard, &b.dev.Discards},
+		"write zeroes": {u.WriteZeroes, nil}, // the kernel may write them where the frontend knows no better
 	} {
 		want, got := aligned(size), aligned(size)
 		copy(want, bytes.Repeat([]byte{0xa5}, size))
-		if _, err := unix.Pwrite(fd, want, 0); err != nil {
+		if err := u.WriteAt(want, 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := erase(fd, c.request, off, n); err != nil {
+		if err := c.erase(off, n); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		clear(want[off : off+n])
-		if _, err := unix.Pread(fd, got, 0); err != nil || !bytes.Equal(got, want) {
+		if err := u.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: what is read afterwards differs (%v)", name, err)
 		}
 		if c.count != nil && c.count.Load() == 0 {
@@ -81,7 +70,7 @@ func testErase(t *testing.T, b *bench) {
 		}
 	}
 	b.dev.Failing.Store(true)
-	if err := erase(fd, unix.BLKDISCARD, 0, block.Size); !errors.Is(err, unix.EIO) {
+	if err := u.Discard(0, block.Size); !errors.Is(err, unix.EIO) {
 		t.Errorf("discard of a failing device: %v, want EIO", err)
 	}
 	b.dev.Failing.Store(false)
@@ -92,20 +81,20 @@ func testNoErase(t *testing.T, b *bench) {
 	b.detach(t, false)
 	b.plain = true
 	b.do(t)
-	fd := b.open(t)
-	defer unix.Close(fd)
-	if err := erase(fd, unix.BLKDISCARD, 0, 1<<20); !errors.Is(err, unix.EOPNOTSUPP) {
+	u := b.open(t)
+	defer shut(t, u)
+	if err := u.Discard(0, 1<<20); !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("discard: %v, want EOPNOTSUPP", err)
 	}
 	buf := aligned(block.Size)
 	buf[0] = 1
-	if _, err := unix.Pwrite(fd, buf, 0); err != nil {
+	if err := u.WriteAt(buf, 0); err != nil {
 		t.Error(err)
 	}
-	if err := erase(fd, unix.BLKZEROOUT, 0, 1<<20); err != nil {
-		t.Errorf("the kernel did not write the zeroes itself: %v", err)
+	if err := u.WriteZeroes(0, 1<<20); err != nil {
+		t.Errorf("nobody wrote the zeroes instead: %v", err)
 	}
-	if _, err := unix.Pread(fd, buf, 0); err != nil || buf[0] != 0 {
+	if err := u.ReadAt(buf, 0); err != nil || buf[0] != 0 {
 		t.Errorf("read %d after zeroing, %v", buf[0], err)
 	}
 }

@@ -30,44 +30,80 @@ const patience = 30 * time.Second
 
 const deviceSize = 64 << 20
 
-// Run runs the suite. The caller has checked that the host can run it.
-func Run(t *testing.T, attach Attach) {
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, *bench)
-	}{
-		{"sizes and sector size", testGeometry},
+// User is an opened device. Offsets and lengths are bytes, aligned to
+// block.Size; an error of the device is unix.EIO.
+type User interface {
+	SizeBytes() (int64, error)
+	ReadAt(p []byte, off int64) error
+	WriteAt(p []byte, off int64) error
+	Flush() error
+	Discard(off, n int64) error // unix.EOPNOTSUPP where the device cannot
+	WriteZeroes(off, n int64) error
+	Close() error
+}
+
+type scene struct {
+	name string
+	test func(*testing.T, *bench)
+}
+
+// everywhere are the tests of every frontend, onKernel those of the frontends
+// that show a device of the kernel.
+var (
+	everywhere = []scene{
+		{"size", testSize},
 		{"link and device node", testPaths},
 		{"concurrent I/O with verification", testConcurrent},
 		{"flush reaches the device", testFlush},
 		{"errors reach the user", testErrors},
 		{"discard and zeroes", testErase},
 		{"no discard", testNoErase},
+		{"detach of an open device", testDetachOpen},
+		{"forced detach with a blocked request", testForceBlocked},
+		{"detach twice, attach again", testAgain},
+	}
+	onKernel = []scene{
+		{"sector size", testSector},
 		{"file system", testFileSystem},
 		{"trim of a file system", testTrim},
 		{"detach refuses a mounted device", testDetachMounted},
-		{"detach with an open descriptor", testDetachOpen},
-		{"forced detach with a blocked request", testForceBlocked},
 		{"forced detach of a mounted device", testForceMounted},
-		{"detach twice, attach again", testAgain},
-	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, newBench(t, attach)) })
 	}
-	t.Run("bad options are refused", func(t *testing.T) { testRefusals(t, attach) })
+)
+
+// Run runs the suite on a frontend that shows a device of the kernel. The caller
+// has checked that the host can run it.
+func Run(t *testing.T, attach Attach) {
+	run(t, &bench{attach: attach, users: openFile, kernel: true}, append(onKernel, everywhere...))
+}
+
+// RunWithout runs what needs no kernel device, for a frontend whose path is
+// opened by users.
+func RunWithout(t *testing.T, attach Attach, users func(path string) (User, error)) {
+	run(t, &bench{attach: attach, users: users}, everywhere)
+}
+
+func run(t *testing.T, kind *bench, scenes []scene) {
+	for _, c := range scenes {
+		t.Run(c.name, func(t *testing.T) { c.test(t, newBench(t, kind)) })
+	}
+	t.Run("bad options are refused", func(t *testing.T) { testRefusals(t, kind.attach) })
 }
 
 // bench is one attached device.
 type bench struct {
 	attach Attach
+	users  func(path string) (User, error)
+	kernel bool // the device is one of the kernel, and lingers while it is open
 	opts   frontend.Options
 	dev    *Memory
 	plain  bool // shown without discard and zeroes
 	at     frontend.Attachment
 }
 
-func newBench(t *testing.T, attach Attach) *bench {
+func newBench(t *testing.T, kind *bench) *bench {
 	dir := t.TempDir()
-	b := &bench{attach: attach, dev: NewMemory(deviceSize), opts: frontend.Options{
+	b := &bench{attach: kind.attach, users: kind.users, kernel: kind.kernel, dev: NewMemory(deviceSize), opts: frontend.Options{
 		Name: "suite", Dir: filepath.Join(dir, "run"), DeviceDir: filepath.Join(dir, "dev")}}
 	b.do(t)
 	t.Cleanup(func() {
@@ -113,14 +149,14 @@ func (b *bench) tryDetach(force bool, within time.Duration) error {
 	return b.at.Detach(ctx, force)
 }
 
-// open returns a raw descriptor with O_DIRECT, which is not closed at the end.
-func (b *bench) open(t *testing.T) int {
+// open returns a user of the device, which is not closed at the end.
+func (b *bench) open(t *testing.T) User {
 	t.Helper()
-	fd, err := unix.Open(b.at.Path(), unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	u, err := b.users(b.at.Path())
 	if err != nil {
 		t.Fatalf("open %s: %v", b.at.Path(), err)
 	}
-	return fd
+	return u
 }
 
 // aligned returns a buffer that O_DIRECT takes.
@@ -130,12 +166,18 @@ func aligned(n int) []byte {
 	return buf[skip : skip+n]
 }
 
-func testGeometry(t *testing.T, b *bench) {
-	fd := b.open(t)
-	defer unix.Close(fd)
-	if end, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil || end != deviceSize {
-		t.Errorf("size is %d (%v), want %d", end, err, deviceSize)
+func testSize(t *testing.T, b *bench) {
+	u := b.open(t)
+	defer shut(t, u)
+	if size, err := u.SizeBytes(); err != nil || size != deviceSize {
+		t.Errorf("size is %d (%v), want %d", size, err, deviceSize)
 	}
+}
+
+func testSector(t *testing.T, b *bench) {
+	u := b.open(t)
+	defer shut(t, u)
+	fd := int(u.(file))
 	if n, err := unix.IoctlGetInt(fd, unix.BLKSSZGET); err != nil || n != block.Size {
 		t.Errorf("sector size is %d (%v), want %d", n, err, block.Size)
 	}
@@ -166,16 +208,16 @@ func testPaths(t *testing.T, b *bench) {
 // of odd sizes, and reads everything back.
 func testConcurrent(t *testing.T, b *bench) {
 	const users, stripe = 8, deviceSize / 8
-	fd := b.open(t)
-	defer unix.Close(fd)
+	u := b.open(t)
+	defer shut(t, u)
 	var wg sync.WaitGroup
-	for u := range users {
-		wg.Go(func() { useStripe(t, fd, int64(u*stripe), stripe, uint64(u)) })
+	for i := range users {
+		wg.Go(func() { useStripe(t, u, int64(i*stripe), stripe, uint64(i)) })
 	}
 	wg.Wait()
 }
 
-func useStripe(t *testing.T, fd int, from, length int64, seed uint64) {
+func useStripe(t *testing.T, u User, from, length int64, seed uint64) {
 	chance := rand.New(rand.NewPCG(seed, 1))
 	want, buf := make([]byte, length), aligned(2<<20)
 	for range 40 {
@@ -186,14 +228,14 @@ func useStripe(t *testing.T, fd int, from, length int64, seed uint64) {
 			p[i] = byte(chance.Uint32())
 		}
 		copy(want[off:], p)
-		if _, err := unix.Pwrite(fd, p, from+off); err != nil {
+		if err := u.WriteAt(p, from+off); err != nil {
 			t.Errorf("write %d bytes at %d: %v", n, from+off, err)
 			return
 		}
 	}
 	for off := int64(0); off < length; off += int64(len(buf)) {
 		p := buf[:min(int64(len(buf)), length-off)]
-		if _, err := unix.Pread(fd, p, from+off); err != nil || !bytes.Equal(p, want[off:off+int64(len(p))]) {
+		if err := u.ReadAt(p, from+off); err != nil || !bytes.Equal(p, want[off:off+int64(len(p))]) {
 			t.Errorf("stripe at %d: what was read at %d differs (%v)", from, off, err)
 			return
 		}
@@ -201,14 +243,14 @@ func useStripe(t *testing.T, fd int, from, length int64, seed uint64) {
 }
 
 func testFlush(t *testing.T, b *bench) {
-	fd := b.open(t)
-	defer unix.Close(fd)
+	u := b.open(t)
+	defer shut(t, u)
 	before := b.dev.Flushes.Load()
 	for i := range 10 {
-		if _, err := unix.Pwrite(fd, aligned(block.Size), int64(i)*block.Size); err != nil {
+		if err := u.WriteAt(aligned(block.Size), int64(i)*block.Size); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Fdatasync(fd); err != nil {
+		if err := u.Flush(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -218,20 +260,20 @@ func testFlush(t *testing.T, b *bench) {
 }
 
 func testErrors(t *testing.T, b *bench) {
-	fd := b.open(t)
-	defer unix.Close(fd)
+	u := b.open(t)
+	defer shut(t, u)
 	b.dev.Failing.Store(true)
-	if _, err := unix.Pwrite(fd, aligned(block.Size), 0); !errors.Is(err, unix.EIO) {
+	if err := u.WriteAt(aligned(block.Size), 0); !errors.Is(err, unix.EIO) {
 		t.Errorf("write: %v, want EIO", err)
 	}
-	if _, err := unix.Pread(fd, aligned(block.Size), 0); !errors.Is(err, unix.EIO) {
+	if err := u.ReadAt(aligned(block.Size), 0); !errors.Is(err, unix.EIO) {
 		t.Errorf("read: %v, want EIO", err)
 	}
-	if err := unix.Fdatasync(fd); !errors.Is(err, unix.EIO) {
+	if err := u.Flush(); !errors.Is(err, unix.EIO) {
 		t.Errorf("flush: %v, want EIO", err)
 	}
 	b.dev.Failing.Store(false)
-	if _, err := unix.Pwrite(fd, aligned(block.Size), 0); err != nil {
+	if err := u.WriteAt(aligned(block.Size), 0); err != nil {
 		t.Errorf("write after the device is well again: %v", err)
 	}
 }
@@ -267,38 +309,42 @@ func testDetachMounted(t *testing.T, b *bench) {
 }
 
 func testDetachOpen(t *testing.T, b *bench) {
-	fd := b.open(t)
+	u := b.open(t)
 	err := b.tryDetach(false, 100*time.Millisecond)
 	if !errors.Is(err, frontend.ErrInUse) {
 		t.Errorf("detach of an open device: %v, want ErrInUse", err)
 	}
-	if _, err := unix.Pwrite(fd, aligned(block.Size), 0); err != nil {
+	if err := u.WriteAt(aligned(block.Size), 0); err != nil {
 		t.Errorf("write while the detach waits: %v", err)
 	}
-	unix.Close(fd)
+	shut(t, u)
 	b.detach(t, false)
 }
 
 // testForceBlocked is the course of a node that lost its reign: requests are
 // held inside the device, and the device goes away with errors.
 func testForceBlocked(t *testing.T, b *bench) {
-	fd := b.open(t)
+	u := b.open(t)
 	b.dev.Block()
 	failed := make(chan error, 2)
-	go func() { _, err := unix.Pwrite(fd, aligned(block.Size), 0); failed <- err }()
-	go func() { _, err := unix.Pread(fd, aligned(block.Size), 1<<20); failed <- err }()
+	go func() { err := u.WriteAt(aligned(block.Size), 0); failed <- err }()
+	go func() { err := u.ReadAt(aligned(block.Size), 1<<20); failed <- err }()
 	eventually(t, "two requests are inside the device", func() bool { return b.dev.Blocked.Load() == 2 })
-	if err := b.tryDetach(true, patience); !errors.Is(err, frontend.ErrLingers) {
+	err := b.tryDetach(true, patience)
+	if b.kernel && !errors.Is(err, frontend.ErrLingers) {
 		t.Errorf("forced detach of an open device: %v, want ErrLingers", err)
 	}
+	if !b.kernel && err != nil {
+		t.Errorf("forced detach of an open device: %v", err)
+	}
 	for range 2 {
-		if err := <-failed; !errors.Is(err, unix.EIO) {
-			t.Errorf("held request ended with %v, want EIO", err)
+		if err := <-failed; err == nil || b.kernel && !errors.Is(err, unix.EIO) {
+			t.Errorf("held request ended with %v, want an error, EIO from the kernel", err)
 		}
 	}
 	b.dev.Failing.Store(true)
 	b.dev.Unblock()
-	unix.Close(fd)
+	shut(t, u)
 }
 
 func testForceMounted(t *testing.T, b *bench) {

@@ -140,7 +140,7 @@ func (a *Attachment) abort() error {
 func (a *Attachment) forget(record bool) error {
 	errs := []error{remove(a.mount)}
 	if a.link != "" {
-		errs = append(errs, removeLink(a.link, a.loop.path()))
+		errs = append(errs, frontend.Unlink(a.link, a.loop.path()))
 	}
 	if record {
 		errs = append(errs, remove(recordPath(a.opts.Dir, a.opts.Name)))
@@ -175,14 +175,6 @@ func remove(path string) error {
 		return err
 	}
 	return nil
-}
-
-// removeLink leaves a link alone that somebody pointed elsewhere.
-func removeLink(link, target string) error {
-	if to, err := os.Readlink(link); err != nil || to != target {
-		return nil
-	}
-	return remove(link)
 }
 
 // bounded runs f, which may sit in the kernel, and stops waiting for it when

@@ -181,30 +181,11 @@ func (a *Attachment) publish() error {
 	if a.opts.DeviceDir == "" {
 		return nil
 	}
-	if err := os.MkdirAll(a.opts.DeviceDir, 0o755); err != nil {
-		return fmt.Errorf("make the device directory: %w", err)
-	}
-	link := filepath.Join(a.opts.DeviceDir, a.opts.Name)
-	if err := replaceLink(a.loop.path(), link); err != nil {
+	link, err := frontend.Link(a.opts, a.loop.path())
+	if err != nil {
 		return err
 	}
 	a.link = link
-	return nil
-}
-
-// replaceLink makes link point to target; only a symbolic link is replaced.
-func replaceLink(target, link string) error {
-	if info, err := os.Lstat(link); err == nil && info.Mode()&os.ModeSymlink == 0 {
-		return fmt.Errorf("make the link %s: something that is no link is in its place; remove it", link)
-	}
-	fresh := link + ".new"
-	_ = os.Remove(fresh) // of an earlier life
-	if err := os.Symlink(target, fresh); err != nil {
-		return fmt.Errorf("make the link %s: %w", link, err)
-	}
-	if err := os.Rename(fresh, link); err != nil {
-		return fmt.Errorf("make the link %s: %w", link, err)
-	}
 	return nil
 }
 

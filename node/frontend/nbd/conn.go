@@ -1,0 +1,238 @@
+package nbd
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// inFlight is how many requests of one connection are served at a time.
+	inFlight = 128
+	// readAhead is what is taken from a socket at once, in bytes.
+	readAhead = 64 << 10
+	// sockBuffer is what the kernel may hold of our replies, in bytes.
+	sockBuffer = 2 << 20
+	// greeting bounds the handshake.
+	greeting = 10 * time.Second
+	// inlineMost is the longest request in bytes that the reader serves itself,
+	// after aloneAfter requests that came one by one: nobody has to be woken.
+	inlineMost = 64 << 10
+	aloneAfter = 4
+)
+
+// job is one request under way.
+type job struct {
+	request
+	buf  []byte // payload, lent from the export's memory
+	err  errno
+	head [replySize]byte
+}
+
+// conn is one connection in transmission. One goroutine receives; requests run
+// in workers, or in the receiver when they come one by one. Whoever finishes a
+// request sends all replies that are ready, unless somebody is sending already.
+type conn struct {
+	s    *server
+	nc   net.Conn
+	in   *bufio.Reader
+	raw  syscall.RawConn
+	look func(fd uintptr) // makes waiting be what the socket holds unread
+	wait int
+
+	free    chan *job // as many as may be under way beside those that are
+	jobs    chan *job
+	workers sync.WaitGroup
+	started int
+
+	mu      sync.Mutex
+	ready   []*job
+	spare   []*job
+	sending bool
+	vector  net.Buffers // of the one who sends
+	rest    net.Buffers // what WriteTo eats of it
+}
+
+func newConn(s *server, nc net.Conn) *conn {
+	c := &conn{s: s, nc: nc, in: bufio.NewReaderSize(nc, readAhead),
+		free: make(chan *job, inFlight), jobs: make(chan *job)}
+	for range inFlight {
+		c.free <- &job{}
+	}
+	if sc, ok := nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			c.raw = raw
+			_ = raw.Control(func(fd uintptr) { // as far as the kernel allows
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sockBuffer)
+			})
+		}
+	}
+	c.look = func(fd uintptr) { c.wait, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }
+	return c
+}
+
+// greet does the handshake, in a bounded time.
+func (c *conn) greet() error {
+	if err := c.nc.SetDeadline(time.Now().Add(greeting)); err != nil {
+		return err
+	}
+	err := negotiate(struct {
+		io.Reader
+		io.Writer
+	}{c.in, c.nc}, c.s.export)
+	if err != nil {
+		return err
+	}
+	return c.nc.SetDeadline(time.Time{})
+}
+
+// serve receives until the client disconnects or the stream breaks, and returns
+// when no request of the connection is inside the device any more.
+func (c *conn) serve() error {
+	err := c.receive()
+	close(c.jobs)
+	c.workers.Wait()
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (c *conn) receive() error {
+	for alone := 0; ; {
+		j := <-c.free
+		if err := c.next(j); err != nil {
+			return err
+		}
+		if j.kind == cmdDisconnect {
+			return nil
+		}
+		if len(c.free) < inFlight-1 || c.in.Buffered() > 0 {
+			alone = 0
+		}
+		if alone++; alone <= aloneAfter || j.length > inlineMost {
+			c.hand(j)
+			continue
+		}
+		c.run(j)
+		if c.waiting() {
+			alone = 0
+		}
+	}
+}
+
+// next reads one request with its payload.
+func (c *conn) next(j *job) error {
+	head, err := c.in.Peek(requestSize)
+	if err != nil {
+		if len(head) > 0 && errors.Is(err, io.EOF) {
+			return fmt.Errorf("%w: it ends inside a request", errMalformed)
+		}
+		return err
+	}
+	j.request, err = parseRequest(head)
+	if err != nil {
+		return err
+	}
+	_, _ = c.in.Discard(requestSize)
+	j.err = eOK
+	if n := j.payload(); n > 0 {
+		j.buf = c.s.memory.get(n)
+		if _, err := io.ReadFull(c.in, j.buf); err != nil {
+			c.s.memory.put(j.buf)
+			return fmt.Errorf("%w: it ends inside the data of a write", errMalformed)
+		}
+	}
+	return nil
+}
+
+// waiting reports whether more requests came while the receiver was away.
+func (c *conn) waiting() bool {
+	if c.raw == nil {
+		return true
+	}
+	c.wait = 0
+	return c.raw.Control(c.look) == nil && c.wait > 0
+}
+
+// hand gives a job to a worker that waits, or to a new one.
+func (c *conn) hand(j *job) {
+	select {
+	case c.jobs <- j:
+		return
+	default:
+	}
+	if c.started < inFlight {
+		c.started++
+		c.workers.Go(func() {
+			for j := range c.jobs {
+				c.run(j)
+			}
+		})
+	}
+	c.jobs <- j
+}
+
+func (c *conn) run(j *job) {
+	c.s.do(j)
+	c.finish(j)
+}
+
+// finish sends the reply, with others that are ready by then.
+func (c *conn) finish(j *job) {
+	putReply(j.head[:], j.err, j.cookie)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ready = append(c.ready, j)
+	if c.sending {
+		return
+	}
+	c.sending = true
+	for len(c.ready) > 0 {
+		batch := c.ready
+		c.ready, c.spare = c.spare[:0], nil
+		c.mu.Unlock()
+		c.send(batch)
+		c.mu.Lock()
+		c.spare = batch[:0]
+	}
+	c.sending = false
+}
+
+// send writes the replies of batch and frees their jobs. When it fails, the
+// receiver fails as well and ends the connection.
+func (c *conn) send(batch []*job) {
+	vector := c.vector[:0]
+	for _, j := range batch {
+		vector = append(vector, j.head[:])
+		if j.kind == cmdRead && j.err == eOK {
+			vector = append(vector, j.buf)
+		}
+	}
+	var err error
+	if len(vector) == 1 {
+		_, err = c.nc.Write(vector[0])
+	} else {
+		c.rest = vector
+		_, err = c.rest.WriteTo(c.nc)
+	}
+	if err != nil {
+		_ = c.nc.Close()
+	}
+	clear(vector)
+	c.vector = vector[:0]
+	for _, j := range batch {
+		if j.buf != nil {
+			c.s.memory.put(j.buf)
+			j.buf = nil
+		}
+		c.free <- j
+	}
+}
