@@ -9,7 +9,7 @@ VULN_VERSION := v1.1.4
 VULN := bin/tools/govulncheck
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 
-.PHONY: help build prepare image lab lab-down lab-status test unit enumeration scenarios lint vuln soak bench compose-up compose-down clean
+.PHONY: help build prepare image lab lab-down lab-status test unit enumeration scenarios lint vuln soak bench test-vm compose-up compose-down clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -74,6 +74,9 @@ soak: image build ## the long runs: larger bounds, repeated faults (root)
 bench: prepare ## compare with a raw loop device and a qemu mirror in one run (root)
 	@lab/bench/run
 
+test-vm: ## tests that need ublk, nbd or a restart, in a virtual machine with Debian's kernel; VM='-only ublk -run Suite' (root)
+	@lab/vm/run $(VM)
+
 compose-up: image build ## the same cluster through docker-compose instead of the chassis (root)
 	@lab/compose.sh up
 
@@ -81,4 +84,4 @@ compose-down: ## remove the docker-compose cluster (root)
 	@lab/compose.sh down
 
 clean: ## remove what was built, tools apart
-	rm -rf bin/gemel bin/lab bin/bench reports
+	rm -rf bin/gemel bin/lab bin/bench bin/vm reports

@@ -6,6 +6,7 @@ package frontendtest
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -224,8 +225,8 @@ func useStripe(t *testing.T, u User, from, length int64, seed uint64) {
 		n := block.Size * (1 + chance.Int64N(400))
 		off := block.Size * chance.Int64N((length-n)/block.Size)
 		p := buf[:n]
-		for i := range p {
-			p[i] = byte(chance.Uint32())
+		for i := 0; i < len(p); i += 8 {
+			binary.NativeEndian.PutUint64(p[i:], chance.Uint64())
 		}
 		copy(want[off:], p)
 		if err := u.WriteAt(p, from+off); err != nil {

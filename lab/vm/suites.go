@@ -1,0 +1,17 @@
+package main
+
+import "time"
+
+// suite is a package whose tests run in the machine.
+type suite struct {
+	name  string // short, for -only and the report
+	path  string // of the package
+	args  []string
+	limit time.Duration
+}
+
+// suites is everything that runs in the machine. None of their tests may skip
+// there: what they need is in the machine.
+var suites = []suite{
+	{name: "fuseloop", path: "gemel/node/frontend/fuseloop", limit: 5 * time.Minute},
+}
