@@ -110,6 +110,9 @@ func (o *screen) volume(s *api.Status, v *api.Volume) {
 	o.pair("role", o.role(v.Role), o.role(v.PeerRole))
 	o.pair("disk", o.disk(v.Disk), o.disk(v.PeerDisk))
 	o.item("replication", replication(v), o.replicationColour(v))
+	if v.FrontendWhy != "" {
+		o.item("frontend", v.Frontend+", since not "+v.FrontendWhy, o.paint.dim)
+	}
 	if v.Resync != nil {
 		o.item("resync", resync(v), o.paint.warn)
 	}
@@ -132,6 +135,9 @@ func where(v *api.Volume) string {
 	}
 	if v.Device != "" {
 		text += ", device " + v.Device
+		if v.Frontend != "" {
+			text += " (" + v.Frontend + ")"
+		}
 	}
 	if v.Backing != "" {
 		text += ", on " + v.Backing

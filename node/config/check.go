@@ -230,9 +230,19 @@ func checkVolumes(c *Config, r *reader) {
 			r.absolute(path+".device", v.Device)
 			r.once(devices, path+".device", filepath.Clean(v.Device))
 		}
+		checkFrontend(&c.Volumes[i], path, r)
 		checkMount(v.Mount, path+".mount", mounts, r)
 		checkAddresses(v.Addresses, path, addresses, r)
 		checkServices(c, v.Services, path, services, r)
+	}
+}
+
+func checkFrontend(v *Volume, path string, r *reader) {
+	switch {
+	case !slices.Contains(Frontends(), v.Frontend):
+		r.mistake(path+".frontend", "%q is not a frontend; write one of %s", v.Frontend, strings.Join(Frontends(), ", "))
+	case v.Frontend == FrontendNBDSocket && v.Mount.Path != "":
+		r.mistake(path+".frontend", "a socket cannot be mounted; take mount.path away or write another frontend")
 	}
 }
 

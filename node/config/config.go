@@ -78,11 +78,22 @@ type Replication struct {
 // Volume is a replicated volume and what moves with it.
 type Volume struct {
 	Name      string    `mapstructure:"name"`
-	Device    string    `mapstructure:"device"` // backing device or file on this node
+	Device    string    `mapstructure:"device"`   // backing device or file on this node
+	Frontend  string    `mapstructure:"frontend"` // one of Frontends
 	Mount     Mount     `mapstructure:"mount"`
 	Addresses []Address `mapstructure:"addresses"`
 	Services  []Service `mapstructure:"services"`
 }
+
+// Ways to show a volume.
+const (
+	FrontendAuto      = "auto" // the best that shows a device of the kernel
+	FrontendFuseLoop  = "fuseloop"
+	FrontendNBDSocket = "nbd-socket" // no device of the kernel
+)
+
+// Frontends lists what a volume's frontend may be.
+func Frontends() []string { return []string{FrontendAuto, FrontendFuseLoop, FrontendNBDSocket} }
 
 // Mount says where the volume's file system goes; an empty Path mounts nothing.
 type Mount struct {

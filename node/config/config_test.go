@@ -277,3 +277,18 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestFrontend(t *testing.T) {
+	c, err := Parse("t.yaml", []byte(Example))
+	if err != nil || c.Volumes[0].Frontend != FrontendAuto {
+		t.Fatalf("default: %v", err)
+	}
+	for text, want := range map[string]string{
+		"volumes:\n  - {name: a, device: /dev/a, frontend: floppy}":                          `"floppy" is not a frontend; write one of auto`,
+		"volumes:\n  - {name: a, device: /dev/a, frontend: nbd-socket, mount: {path: /srv}}": "a socket cannot be mounted",
+	} {
+		if _, err := Parse("t.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -1,21 +1,14 @@
 package replicator
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 
-	"gemel/node/block"
 	"gemel/node/config"
-	"gemel/node/frontend"
-	"gemel/node/frontend/fuseloop"
-	"gemel/node/replicator/volume"
 )
 
 // marker tells the program that it was started anew in its own mount namespace;
@@ -93,41 +86,4 @@ func lockMemory(log *slog.Logger) {
 		return
 	}
 	log.Info("the replicator's memory is locked")
-}
-
-// exportWith shows volumes through FUSE and loop.
-func exportWith(cfg *config.Config, log *slog.Logger) func(string) volume.Exporter {
-	return func(name string) volume.Exporter {
-		return exporter{log: log.With("volume", name), options: frontend.Options{
-			Name: name, Dir: filepath.Join(cfg.RunDir, "frontend"), DeviceDir: cfg.DeviceDir}}
-	}
-}
-
-type exporter struct {
-	options frontend.Options
-	log     *slog.Logger
-}
-
-// Attach shows dev to the kernel.
-func (e exporter) Attach(dev block.Device) (string, func(force bool) error, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
-	defer cancel()
-	a, err := fuseloop.Attach(ctx, e.options, dev)
-	if err != nil {
-		return "", nil, err
-	}
-	return a.Path(), func(force bool) error { return e.detach(a, force) }, nil
-}
-
-// detach takes the device away. One that is cut off and only waits for its last
-// user counts as gone: it cannot reach the volume any more.
-func (e exporter) detach(a frontend.Attachment, force bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
-	defer cancel()
-	err := a.Detach(ctx, force)
-	if errors.Is(err, frontend.ErrLingers) {
-		e.log.Warn("the device is cut off and goes away when its last user closes it", "reason", err)
-		return nil
-	}
-	return err
 }

@@ -37,11 +37,11 @@ type box struct {
 }
 
 // Attach and detach stand for the kernel.
-func (b *box) Attach(dev block.Device) (string, func(bool) error, error) {
+func (b *box) Attach(dev block.Device) (volume.Shown, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.device = dev
-	return "/dev/gemel/data", b.detach, nil
+	return volume.Shown{Path: "/dev/gemel/data", By: "test", Detach: b.detach}, nil
 }
 
 func (b *box) detach(force bool) error {

@@ -49,6 +49,8 @@ type VolumeState struct {
 	BackingSize int64  `json:"backing_size"` // bytes
 	Size        int64  `json:"size"`         // bytes of the volume, the smaller of both sides
 	Device      string `json:"device,omitempty"`
+	Frontend    string `json:"frontend,omitempty"`     // how Device is shown, such as "fuseloop"
+	FrontendWhy string `json:"frontend_why,omitempty"` // why no better way was taken, in words
 
 	// Epoch of the reign this replica serves: its own as Primary, the
 	// connected Primary's as Secondary; zero when neither.

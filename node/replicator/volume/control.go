@@ -97,18 +97,18 @@ func (v *Volume) settle() {
 // export attaches the device; v.mu is held and given back meanwhile, since the
 // kernel reads from a device that appears.
 func (v *Volume) export() (control.PromoteReply, error) {
-	if v.o.Exporter == nil || v.detach != nil {
-		return control.PromoteReply{Device: v.device}, nil
+	if v.o.Exporter == nil || v.shown.Detach != nil {
+		return control.PromoteReply{Device: v.shown.Path}, nil
 	}
 	v.mu.Unlock()
-	path, detach, err := v.o.Exporter.Attach(v)
+	shown, err := v.o.Exporter.Attach(v)
 	v.mu.Lock()
 	if err != nil {
 		return control.PromoteReply{}, fmt.Errorf("volume %s: show the device: %w", v.o.Name, err)
 	}
-	v.device, v.detach = path, detach
+	v.shown = shown
 	v.touched()
-	return control.PromoteReply{Device: path}, nil
+	return control.PromoteReply{Device: shown.Path}, nil
 }
 
 // Chosen tells that 2 of 3 voters recorded a set.
@@ -178,7 +178,7 @@ func (v *Volume) flushWithin(ctx context.Context) error {
 // that it stays visible to its last user.
 func (v *Volume) hide(force bool) error {
 	v.mu.Lock()
-	detach := v.detach
+	detach := v.shown.Detach
 	v.mu.Unlock()
 	if detach == nil {
 		return nil
@@ -188,7 +188,7 @@ func (v *Volume) hide(force bool) error {
 		return err
 	}
 	v.mu.Lock()
-	v.device, v.detach = "", nil // cut off, even if it lingers
+	v.shown = Shown{} // cut off, even if it lingers
 	v.touched()
 	v.unlock()
 	return err
@@ -220,7 +220,8 @@ func (v *Volume) State() control.VolumeState {
 	s := control.VolumeState{
 		Name: v.o.Name, Role: control.Secondary, Disk: DiskState(w, v.o.Node, v.register.Record), PeerDisk: peerDisk(w),
 		Connection: control.Connecting, ConnectionReason: v.reason, Backing: v.o.Backing,
-		BackingSize: v.o.Disk.Size(), Size: w.Size, Device: v.device,
+		BackingSize: v.o.Disk.Size(), Size: w.Size, Device: v.shown.Path,
+		Frontend: v.shown.By, FrontendWhy: v.shown.Why,
 		Epoch: w.Reign, Record: v.record, Chosen: w.Chosen,
 		WantShrink: w.WantShrink, ReadyToGrow: w.ReadyToGrow, Frozen: w.Frozen, LeaseLeft: w.Lease - now,
 		CrashedPrimary: w.Crashed, Created: w.Created, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,

@@ -28,10 +28,19 @@ import (
 	"gemel/node/replicator/volume/core"
 )
 
-// Exporter shows a block.Device to the kernel. detach removes the kernel's
-// device; it fails while somebody uses it, unless force is set.
+// Exporter shows a block.Device to the kernel, or to programs.
 type Exporter interface {
-	Attach(dev block.Device) (path string, detach func(force bool) error, err error)
+	Attach(dev block.Device) (Shown, error)
+}
+
+// Shown is a device that is shown.
+type Shown struct {
+	Path string // what is opened or mounted
+	By   string // name of the frontend
+	Why  string // why it is not a better one, in words; empty: it is the best, or the one asked for
+	// Detach takes the device away; it fails while somebody uses it, unless
+	// force is set.
+	Detach func(force bool) error
 }
 
 // Connect opens one connection to the peer, by dialing or by waiting for the
@@ -103,8 +112,7 @@ type Volume struct {
 	reason     string        // why not connected
 	promise    arbiter.Epoch // the peer's, as of its last hello
 	path       string
-	device     string
-	detach     func(bool) error
+	shown      Shown // Detach is nil while no device is shown
 	counters   counters
 	dirtyState bool   // Changed is due
 	seq        uint64 // changes that the core does not count
