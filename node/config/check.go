@@ -231,6 +231,9 @@ func checkVolumes(c *Config, r *reader) {
 			r.once(devices, path+".device", filepath.Clean(v.Device))
 		}
 		checkFrontend(&c.Volumes[i], path, r)
+		if v.DiskTimeout != 0 {
+			r.between(path+".disk-timeout", v.DiskTimeout, time.Second, 10*time.Minute)
+		}
 		checkMount(v.Mount, path+".mount", mounts, r)
 		checkAddresses(v.Addresses, path, addresses, r)
 		checkServices(c, v.Services, path, services, r)

@@ -77,12 +77,14 @@ type Replication struct {
 
 // Volume is a replicated volume and what moves with it.
 type Volume struct {
-	Name      string    `mapstructure:"name"`
-	Device    string    `mapstructure:"device"`   // backing device or file on this node
-	Frontend  string    `mapstructure:"frontend"` // one of Frontends
-	Mount     Mount     `mapstructure:"mount"`
-	Addresses []Address `mapstructure:"addresses"`
-	Services  []Service `mapstructure:"services"`
+	Name     string `mapstructure:"name"`
+	Device   string `mapstructure:"device"`   // backing device or file on this node
+	Frontend string `mapstructure:"frontend"` // one of Frontends
+	// DiskTimeout is how long the backing device may keep a request; 0: for ever.
+	DiskTimeout time.Duration `mapstructure:"disk-timeout"`
+	Mount       Mount         `mapstructure:"mount"`
+	Addresses   []Address     `mapstructure:"addresses"`
+	Services    []Service     `mapstructure:"services"`
 }
 
 // Ways to show a volume.

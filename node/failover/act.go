@@ -127,10 +127,14 @@ func (m *Machine) letGo(why string) {
 }
 
 func (m *Machine) hasLetGo() {
+	epoch := m.prop.Epoch()
 	m.release()
 	m.role = RoleSecondary
 	m.afterStep = ""
 	m.notBefore = m.now + m.backOff(holdOffAfterLetGo)
+	if m.replicaSeen && !m.replica.Usable {
+		m.do(TellHandOver{Epoch: epoch}) // nobody needs to wait for this node
+	}
 	m.note(Note{Kind: "let-go", Text: m.cfg.SelfName + " is out of the way and Secondary.", Reason: m.leaveFor})
 	m.answerIf(OrderLeave)
 }

@@ -63,11 +63,19 @@ func (m *Machine) lost() string {
 		return fmt.Sprintf("%s reigns in epoch %d, newer than epoch %d here", m.cfg.PeerName, m.peer.Epoch, m.prop.Epoch())
 	case m.role == RoleServing && m.replicaSeen && !m.replica.Primary:
 		return "the replicator was restarted and is not Primary any more"
+	case m.diskLost():
+		return fmt.Sprintf("the backing device failed here (%s), and %s holds every write", m.replica.Problem, m.cfg.PeerName)
 	case m.needsLease() && m.now >= m.lease.Until():
 		return "the lease ran out: neither " + m.othersNamed() + " renewed it"
 	default:
 		return ""
 	}
+}
+
+// diskLost reports whether the disk failed here while the peer could go on. With
+// a set of this node alone nobody could, and what can still be read is served.
+func (m *Machine) diskLost() bool {
+	return m.replicaSeen && m.replica.Primary && !m.replica.Usable && m.prop.Chosen().Set == arbiter.Both
 }
 
 func (m *Machine) needsLease() bool { return m.prop.NeedsLease() && !m.forced }

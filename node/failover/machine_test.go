@@ -331,6 +331,58 @@ func TestRandomWalk(t *testing.T) {
 	}
 }
 
+// breakDisk takes the replica of a node out of service until it is restarted.
+func (w *world) breakDisk(b *box) {
+	b.replica.Usable, b.replica.Problem = false, "the backing device failed"
+}
+
+func TestBrokenDiskMovesTheReign(t *testing.T) {
+	w := newWorld(t)
+	first := w.healthy(10 * time.Second)
+	w.breakDisk(first)
+	broke := w.now
+	for w.serving() == nil || w.serving() == first {
+		if w.pass(tick); w.now-broke > 10*time.Second {
+			w.fail("the other node does not serve")
+		}
+	}
+	if took := w.now - broke; took > term {
+		t.Errorf("it took %v, as if nobody had told the peer", took)
+	}
+	w.pass(10 * time.Second)
+	if b := w.serving(); b == nil || b == first {
+		w.fail("the volume did not stay with the good disk")
+	}
+}
+
+// TestBrokenDiskOfTheLastStays: nobody else has the data, so what can still be
+// read is served.
+func TestBrokenDiskOfTheLastStays(t *testing.T) {
+	w := newWorld(t)
+	first := w.healthy(10 * time.Second)
+	w.powerOff(1 - first.id)
+	w.pass(5 * time.Second)
+	w.breakDisk(first)
+	w.pass(10 * time.Second)
+	if w.serving() != first {
+		w.fail("the only node with the data stopped serving")
+	}
+}
+
+func TestRandomWalkWithBrokenDisks(t *testing.T) {
+	for seed := range walks() {
+		t.Run(strconv.Itoa(seed), func(t *testing.T) {
+			walk(t, uint64(seed), func(w *world, r *rand.Rand) {
+				if r.IntN(5) != 0 {
+					trouble(w, r)
+				} else if b := w.nodes[r.IntN(2)]; b.up {
+					w.breakDisk(b)
+				}
+			})
+		})
+	}
+}
+
 func walks() int {
 	if n, err := strconv.Atoi(os.Getenv("GEMEL_WALKS")); err == nil {
 		return n
@@ -350,6 +402,9 @@ func walk(t *testing.T, seed uint64, trouble func(*world, *rand.Rand)) {
 	w.wit.up = true
 	for _, b := range w.nodes {
 		b.nic = true
+		if !b.replica.Usable {
+			w.powerOff(b.id)
+		}
 		if !b.up {
 			w.powerOn(b.id)
 		}

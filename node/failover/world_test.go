@@ -77,7 +77,7 @@ func (w *world) config(id arbiter.NodeID) Config {
 
 func (w *world) powerOn(id arbiter.NodeID) {
 	b := w.nodes[id]
-	b.up = true
+	b.up, b.replica.Usable, b.replica.Problem = true, true, ""
 	b.reg = arbiter.Boot(b.reg.Record, w.now, term)
 	w.restartAgent(id)
 }
@@ -277,7 +277,7 @@ func (w *world) replicas() {
 			b.linked = 0
 			continue
 		}
-		up := p.up && !w.cut[[2]arbiter.NodeID{b.id, p.id}] && !w.cut[[2]arbiter.NodeID{p.id, b.id}] &&
+		up := p.up && p.replica.Usable && b.replica.Usable && !w.cut[[2]arbiter.NodeID{b.id, p.id}] && !w.cut[[2]arbiter.NodeID{p.id, b.id}] &&
 			!p.replica.Primary && p.reg.Record.Promised <= b.replica.Epoch
 		inForce := b.replica.Chosen.Set | b.reg.Record.Accepted.Set
 		switch {
@@ -287,7 +287,7 @@ func (w *world) replicas() {
 				b.replica.NewerPromise = p.reg.Record.Promised
 			}
 			b.linked, b.replica.ReadyToGrow = 0, false
-			b.replica.WantShrink = inForce.Has(p.id)
+			b.replica.WantShrink = inForce.Has(p.id) && b.replica.Usable
 			b.replica.Connected = false
 		case b.linked == 0:
 			b.linked, b.replica.NewerPromise = w.now, 0

@@ -143,7 +143,7 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 		Cluster: s.d.cfg.Cluster, Name: s.conf.Name, Node: s.d.node, Backing: s.conf.Device,
 		Disk: d, Store: store, Connect: connect, Exporter: s.d.export(s.conf.Name),
 		PeerTimeout: s.d.cfg.Replication.PeerTimeout, ConnectInterval: s.d.cfg.Replication.ConnectInterval,
-		Lease:   s.d.cfg.Timing.Lease,
+		DiskTimeout: s.conf.DiskTimeout, Lease: s.d.cfg.Timing.Lease,
 		Resync:  resync.Limits{MaxRate: s.d.cfg.Replication.MaxRate()},
 		Changed: s.d.touch,
 		Log: func(text string, err error) {

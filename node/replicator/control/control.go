@@ -102,6 +102,7 @@ type Counters struct {
 	Sent     int64 `json:"sent"`     // replicated writes, payload
 	Received int64 `json:"received"` // replicated writes, payload
 	Resynced int64 `json:"resynced"` // by resync, either direction, payload
+	Mended   int64 `json:"mended"`   // read from the peer and written anew, because the disk here could not read
 	Flushes  int64 `json:"flushes"`  // count, of the local disk
 }
 

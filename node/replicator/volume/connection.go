@@ -216,6 +216,12 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 	}
 	msg.Epoch = m.Epoch
 	v.mu.Lock()
+	if msg.Kind == core.ReadReply {
+		v.takeRead(session, msg, m)
+		v.unlock()
+		m.Release()
+		return nil
+	}
 	for v.received > receiveLimit && !v.closed && v.session == session {
 		v.room.Wait()
 	}
@@ -282,6 +288,12 @@ func toWire(m *core.Msg) wire.Header {
 		h.Type, h.ID = wire.TypeResyncDone, uint64(m.Gen)
 	case core.EndAck:
 		h.Type, h.Flags = wire.TypeResyncDone, wire.FlagReply
+	case core.ReadRequest:
+		h.Type = wire.TypeReadRequest
+	case core.ReadReply:
+		h.Type = wire.TypeReadReply
+	case core.ReadFailed:
+		h.Type, h.Flags = wire.TypeReadReply, wire.FlagFailed
 	}
 	return h
 }
@@ -305,6 +317,12 @@ func fromWire(m *link.Message) (core.Msg, error) {
 	case wire.TypeState:
 		if out.Kind = core.BeginAck; !reply {
 			return beginFrom(m)
+		}
+	case wire.TypeReadRequest:
+		out.Kind = core.ReadRequest
+	case wire.TypeReadReply:
+		if out.Kind = core.ReadReply; m.Flags&wire.FlagFailed != 0 {
+			out.Kind = core.ReadFailed
 		}
 	case wire.TypeResyncDone:
 		out.Kind, out.Gen = core.End, block.Generation(m.ID)

@@ -156,6 +156,9 @@ func (v *Volume) Demote(ctx context.Context, req control.DemoteRequest) error {
 	if !v.waitUntil(quietLimit, func() bool { return v.core.Quiet() || v.core.Problem() != nil }) {
 		return fmt.Errorf("volume %s: demote: the last writes did not end within %v", v.o.Name, quietLimit)
 	}
+	if !req.Clean { // it is out of the way, with a disk that failed as well
+		return v.named(hidden)
+	}
 	return v.named(errors.Join(hidden, v.core.Problem()))
 }
 
@@ -226,7 +229,7 @@ func (v *Volume) State() control.VolumeState {
 		WantShrink: w.WantShrink, ReadyToGrow: w.ReadyToGrow, Frozen: w.Frozen, LeaseLeft: w.Lease - now,
 		CrashedPrimary: w.Crashed, Created: w.Created, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,
 		Counters: control.Counters{Read: v.counters.read, Written: v.counters.written, Sent: w.Counters.Sent,
-			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Flushes: v.counters.flushes},
+			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Flushes: v.counters.flushes, Mended: w.Counters.Mended},
 	}
 	if w.Primary {
 		s.Role = control.Primary

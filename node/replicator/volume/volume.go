@@ -60,6 +60,7 @@ type Options struct {
 	Exporter Exporter
 	// PeerTimeout is the link's; a request may take six times as long.
 	PeerTimeout     time.Duration
+	DiskTimeout     time.Duration // of one request at the backing device; 0: for ever
 	ConnectInterval time.Duration // between tries
 	Lease           time.Duration // longest lease this voter may have granted before its restart
 	Resync          resync.Limits
@@ -151,7 +152,7 @@ func New(o Options) (*Volume, error) {
 	super := o.Store.Super()
 	v.register, v.record = arbiter.Boot(super.Register, Now(), o.Lease), super.Register
 	v.core = core.New(core.Config{Self: o.Node, Usable: o.Store.DataSize(), WriteTimeout: writeWaits * o.PeerTimeout,
-		BarrierAfter: time.Second, Resync: o.Resync, Seed: o.Seed}, metaOf(&super), words, super.Register)
+		BarrierAfter: time.Second, DiskTimeout: o.DiskTimeout, Resync: o.Resync, Seed: o.Seed}, metaOf(&super), words, super.Register)
 	v.mu.Lock()
 	v.run()
 	v.mu.Unlock()
@@ -242,7 +243,7 @@ func (v *Volume) ReadAt(p []byte, off int64) error {
 		return fmt.Errorf("volume %s: read %d+%d: %w, or the range is outside", v.o.Name, off, len(p), core.ErrNotPrimary)
 	}
 	if err := v.o.Disk.ReadAt(p, off); err != nil {
-		return fmt.Errorf("volume %s: %w", v.o.Name, err)
+		return v.readElsewhere(p, off, err)
 	}
 	v.mu.Lock()
 	v.counters.read += int64(len(p))

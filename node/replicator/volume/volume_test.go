@@ -34,15 +34,21 @@ type pair struct {
 	v       [2]*Volume
 	disks   [2]*disk.Disk
 	paths   [2]string
+	faulty  [2]*faultyDisk // what the volumes work on
 	dialer  *link.Dialer
 	listen  *link.Listener
 	cut     sync.Mutex // held: Connect waits
 	cutLost bool
 	signal  [2]chan struct{}
+
+	diskTimeout time.Duration
 }
 
-func newPair(t testing.TB, size int64) *pair {
-	p := &pair{t: t}
+func newPair(t testing.TB, size int64) *pair { return newPairWith(t, size, 0) }
+
+// newPairWith is newPair with a limit of what the disks may take for a request.
+func newPairWith(t testing.TB, size int64, diskTimeout time.Duration) *pair {
+	p := &pair{t: t, diskTimeout: diskTimeout}
 	server, client := testTLS(t)
 	var err error
 	p.listen, err = link.Listen(link.Options{Cluster: "test", Node: 1, TLS: server, PeerTimeout: 5 * time.Second,
@@ -88,8 +94,9 @@ func (p *pair) open(i int, create bool) {
 	if i == 1 {
 		connect, remove = Accept(p.listen, "data")
 	}
-	v, err := New(Options{Cluster: "test", Name: "data", Node: arbiter.NodeID(i), Backing: p.paths[i], Disk: d, Store: store,
-		Connect: p.gate(connect), PeerTimeout: 5 * time.Second, ConnectInterval: 20 * time.Millisecond,
+	p.faulty[i] = &faultyDisk{Device: d}
+	v, err := New(Options{Cluster: "test", Name: "data", Node: arbiter.NodeID(i), Backing: p.paths[i], Disk: p.faulty[i], Store: store,
+		Connect: p.gate(connect), PeerTimeout: 5 * time.Second, ConnectInterval: 20 * time.Millisecond, DiskTimeout: p.diskTimeout,
 		Seed: mathrand.Uint64(), Changed: func() {
 			select {
 			case p.signal[i] <- struct{}{}:

@@ -101,6 +101,11 @@ const (
 	// back; WriteZeroes may, unless FlagKeep is set. WriteAck answers both.
 	TypeDiscard     Type = 20
 	TypeWriteZeroes Type = 21
+
+	// ReadRequest asks the Secondary for Span bytes at Offset, which the Primary's
+	// disk cannot read; ReadReply brings them, or FlagFailed and no payload.
+	TypeReadRequest Type = 48
+	TypeReadReply   Type = 49
 )
 
 var typeNames = [...]string{
@@ -110,6 +115,7 @@ var typeNames = [...]string{
 	TypeResyncAck: "ResyncAck", TypeResyncDone: "ResyncDone", TypeState: "State",
 	TypePing: "Ping", TypePong: "Pong", TypeError: "Error",
 	TypeDiscard: "Discard", TypeWriteZeroes: "WriteZeroes",
+	TypeReadRequest: "ReadRequest", TypeReadReply: "ReadReply",
 }
 
 func (t Type) String() string {
@@ -124,7 +130,7 @@ func (t Type) known() bool { return int(t) < len(typeNames) && typeNames[t] != "
 // carries returns the largest payload of a message of type t.
 func (t Type) carries() uint32 {
 	switch t {
-	case TypeWrite, TypeResyncWrite, TypeBitmap:
+	case TypeWrite, TypeResyncWrite, TypeBitmap, TypeReadReply:
 		return MaxPayload
 	case TypeHello, TypeHelloReply, TypeHelloConfirm, TypeVerdict, TypeState, TypeError:
 		return MaxTalk
@@ -291,6 +297,8 @@ func (h *Header) invalid() error {
 		return Refuse(BadRange, "%v at %d+%d", h.Type, h.Offset, h.Span)
 	case h.Type == TypeWrite || h.Type == TypeResyncWrite || h.Type == TypeDiscard || h.Type == TypeWriteZeroes:
 		return h.invalidData()
+	case h.Type == TypeReadRequest || h.Type == TypeReadReply:
+		return h.invalidRead()
 	case h.Type == TypeBitmap && (h.Length%8 != 0 || h.Offset%(64*block.Size) != 0):
 		return Refuse(BadRange, "bitmap at %d with %d bytes is not made of whole words", h.Offset, h.Length)
 	}
@@ -308,6 +316,22 @@ func (h *Header) invalidData() error {
 	case h.Flags&FlagZero != 0 && h.Type != TypeResyncWrite:
 		return Refuse(BadFlags, "%v of zeroes", h.Type)
 	case h.Flags&FlagZero == 0 && h.Type.carries() > 0 && h.Length != h.Span:
+		return Refuse(BadRange, "%v for %d bytes with %d bytes of payload", h.Type, h.Span, h.Length)
+	}
+	return nil
+}
+
+// invalidRead checks a question for blocks, or its answer.
+func (h *Header) invalidRead() error {
+	r := block.Range{Off: h.Offset, Len: int64(h.Span)}
+	want := uint32(0)
+	if h.Type == TypeReadReply && h.Flags&FlagFailed == 0 {
+		want = h.Span
+	}
+	switch {
+	case r.Empty() || !r.Aligned() || h.Span > MaxPayload:
+		return Refuse(BadRange, "%v at %d+%d is not made of whole blocks, or is too long", h.Type, h.Offset, h.Span)
+	case h.Length != want:
 		return Refuse(BadRange, "%v for %d bytes with %d bytes of payload", h.Type, h.Span, h.Length)
 	}
 	return nil

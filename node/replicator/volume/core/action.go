@@ -58,6 +58,10 @@ const (
 	EndAck   // stable and so recorded
 	Failed   // the Secondary's disk failed
 	Ping     // nothing to say; for the shell's use
+
+	ReadRequest // of the Primary, whose disk failed: ID, Range
+	ReadReply   // ID, Range, payload
+	ReadFailed  // the Secondary's disk failed at it as well: ID, Range
 )
 
 // Msg is a message. Payload is the local ID of the bytes that travel with it,

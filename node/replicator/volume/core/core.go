@@ -42,6 +42,9 @@ type Config struct {
 	Usable int64 // bytes the backing device has room for, a multiple of block.Size
 	// WriteTimeout is how long the peer may keep a request before it is dropped.
 	WriteTimeout time.Duration
+	// DiskTimeout is how long the local disk may keep a request before it is
+	// given up; 0: for ever.
+	DiskTimeout time.Duration
 	// BarrierAfter is how long acknowledged writes may stay unflushed at the peer.
 	BarrierAfter time.Duration
 	Resync       resync.Limits
@@ -108,6 +111,7 @@ type Core struct {
 
 	syncRound   uint64
 	syncRunning bool
+	syncSince   time.Duration // as far as a Tick saw it; 0: not yet
 	syncWanted  bool
 
 	dirty    *resync.Bitmap
@@ -143,6 +147,7 @@ type Core struct {
 // Counters count bytes of payload since New.
 type Counters struct {
 	Sent, Received, Resynced int64
+	Mended                   int64 // read from the peer because the disk here could not
 }
 
 type saving uint8

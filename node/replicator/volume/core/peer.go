@@ -13,6 +13,7 @@ import (
 // Sizes and limits of what goes to the peer.
 const (
 	maxExtent    = 512 << 10 // bytes of one piece of a resync
+	maxServed    = 1 << 20   // bytes of one read served to a Primary whose disk failed
 	minExtent    = 128 << 10 // wait for this much room rather than send crumbs
 	unstableMost = 8192      // ranges acknowledged without a barrier
 	wordsPerBits = 1024      // words of one Bits message, 8 KiB
@@ -152,6 +153,8 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) ID {
 		}
 	case EndAck:
 		c.concluded(now)
+	case ReadReply, ReadFailed:
+		return c.answered(now, m)
 	case Failed:
 		c.disconnect(now, errors.New("the peer's backing device failed"))
 	}
@@ -334,6 +337,7 @@ func (c *Core) disconnected(now time.Duration) {
 		q.barrier = 0
 	}
 	c.wake(now)
+	c.giveUpReads(now)
 	c.review(now)
 	c.changed()
 }
@@ -342,7 +346,9 @@ func (c *Core) disconnected(now time.Duration) {
 func (c *Core) mark() {
 	for i := len(c.active) - 1; i >= 0; i-- {
 		q := c.active[i]
-		if q.pending || q.kind == copying {
+		if q.kind == mending {
+			q.pending = false
+		} else if q.pending || q.kind == copying {
 			c.dirty.Set(q.r)
 			q.pending = false
 		}

@@ -15,8 +15,10 @@ func (c *Core) Write(now time.Duration, r block.Range) (ID, error) {
 	if err != nil {
 		return 0, err
 	}
-	c.submit(now, q)
-	c.pump(now)
+	if !c.hold(q) {
+		c.submit(now, q)
+		c.pump(now)
+	}
 	return q.id, nil
 }
 
@@ -40,6 +42,9 @@ func (c *Core) Flush(now time.Duration) (ID, error) {
 	if err != nil {
 		return 0, err
 	}
+	if c.hold(q) {
+		return q.id, nil
+	}
 	q.round = c.syncRound + 1 // one that runs already may be too early
 	c.wantSync()
 	if c.phase >= finishing {
@@ -52,7 +57,7 @@ func (c *Core) take(kind requestKind, r block.Range) (*request, error) {
 	if !c.primary {
 		return nil, ErrNotPrimary
 	}
-	if c.problem != nil {
+	if c.problem != nil && !c.held() {
 		return nil, c.problem
 	}
 	if r.Off < 0 || !r.Aligned() || r.End() > c.meta.Size {
@@ -76,6 +81,10 @@ func (c *Core) LocalDone(now time.Duration, id ID, err error) {
 		c.copyRead(now, q)
 	case theirWrite:
 		c.theirsDone(now, q)
+	case serving:
+		c.servedRead(q)
+	case mending:
+		c.mended(now, q, err)
 	default:
 		if err != nil {
 			c.dirty.Set(q.r)
@@ -114,6 +123,13 @@ func (c *Core) drop(q *request) {
 }
 
 func (c *Core) completable(now time.Duration, q *request) bool {
+	if c.held() {
+		return false
+	}
+	if q.held {
+		q.err = c.problem
+		return true
+	}
 	if q.err != nil && q.localDone {
 		return true
 	}
@@ -123,6 +139,8 @@ func (c *Core) completable(now time.Duration, q *request) bool {
 	switch q.kind {
 	case appRead:
 		return true
+	case mending:
+		return q.localDone
 	case appFlush:
 		return q.localDone && (q.acked || !c.needPeer() && (c.dirty.Bytes() == 0 || c.rotated()))
 	}
@@ -170,7 +188,7 @@ func (c *Core) wantSync() {
 		c.syncWanted = true
 		return
 	}
-	c.syncRunning, c.syncWanted = true, false
+	c.syncRunning, c.syncWanted, c.syncSince = true, false, 0
 	c.syncRound++
 	c.emit(Action{Kind: Sync})
 }

@@ -14,6 +14,8 @@ const (
 	appFlush
 	copying // a resync's extent, at the source
 	theirWrite
+	mending // a read that the local disk failed
+	serving // a read for the Primary, at the Secondary
 )
 
 // request is one thing under way.
@@ -27,6 +29,7 @@ type request struct {
 	used  bool
 
 	started   bool // holds its range, local I/O was asked for
+	held      bool // came after the disk failed: waits for the peer to take over
 	localDone bool
 	inLocal   bool // local I/O under way
 	err       error
@@ -67,7 +70,7 @@ func (c *Core) find(id ID) *request {
 }
 
 func (c *Core) release(q *request) {
-	if q.kind == copying || q.kind == theirWrite {
+	if q.kind == copying || q.kind == theirWrite || q.kind == serving {
 		c.emit(Action{Kind: Release, ID: q.id})
 	}
 	q.used = false
@@ -112,16 +115,20 @@ func (c *Core) wake(now time.Duration) {
 }
 
 func (c *Core) start(now time.Duration, q *request) {
-	q.started, q.inLocal = true, true
+	q.started = true
 	q.index = len(c.active)
 	c.active = append(c.active, q)
+	if q.kind == mending {
+		c.ask(now, q)
+		return
+	}
+	q.inLocal, q.since = true, now
 	c.local++
 	if q.kind == copying {
 		c.emit(Action{Kind: Read, ID: q.id, Range: q.r})
 		return
 	}
 	c.appBusy++
-	q.since = now
 	// A block that is marked anyway is left to the resync, which reads it later.
 	if c.phase >= syncing && !c.dirty.All(q.r) {
 		q.pending = true

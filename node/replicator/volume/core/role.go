@@ -118,9 +118,11 @@ func (c *Core) Tick(now time.Duration) {
 	if c.phase != off && c.pace != nil {
 		c.pace.Tick(now)
 	}
+	c.watchDisk(now)
 	if !c.primary {
 		return
 	}
+	c.giveUpReads(now)
 	if len(c.unstable) > 0 && now-c.oldest >= c.cfg.BarrierAfter && !c.barrierOut {
 		c.barrier()
 	}

@@ -72,6 +72,8 @@ func (c *Core) obey(now time.Duration, m Msg) ID {
 		return c.theirWrite(now, m)
 	case Begin:
 		c.becomeTarget(now, m)
+	case ReadRequest:
+		c.serve(now, m)
 	case Barrier, End:
 		c.tasks = append(c.tasks, task{kind: m.Kind, id: m.ID, gen: m.Gen, order: c.seq})
 		c.runTasks()
@@ -85,7 +87,7 @@ func (c *Core) theirWrite(now time.Duration, m Msg) ID {
 		return 0
 	}
 	q := c.alloc(theirWrite, m.Range)
-	q.remote, q.session, q.order, q.op, q.inLocal = m.ID, c.session, c.seq, m.Op, true
+	q.remote, q.session, q.order, q.op, q.since, q.inLocal = m.ID, c.session, c.seq, m.Op, now, true
 	c.seq++
 	c.local++
 	c.count.Received += m.Op.payloadOf(m.Range)

@@ -40,6 +40,7 @@ type simNode struct {
 	payload  map[ID][]uint64
 	requests map[ID]int // open writes and flushes → index in the truth
 	boots    int
+	broken   bool // the disk, until a restart
 }
 
 type simMsg struct {
@@ -79,6 +80,9 @@ type sim struct {
 	served  [2]arbiter.Epoch // newest reign in which node i answered a write
 	refused int              // late messages of an old reign
 	held    int              // steps in which the lease had run out
+	calm    bool             // nothing breaks any more
+	broken  int              // disks that failed
+	mended  int              // reads answered by the peer and written anew
 }
 
 func newSim(t *testing.T, seed int64) *sim {
@@ -242,8 +246,12 @@ func (s *sim) runOp(n *simNode, i int) {
 	n.ops = append(n.ops[:i], n.ops[i+1:]...)
 	a := op.a
 	first, count := int(a.Range.Off/block.Size), int(a.Range.Len/block.Size)
+	if s.diskFails(n, a) {
+		return
+	}
 	switch op.a.Kind {
 	case Write:
+		s.mendedRight(n, a)
 		copy(n.disk.visible[first:first+count], n.payload[a.ID])
 		if a.FUA {
 			copy(n.disk.stable[first:first+count], n.payload[a.ID])
@@ -381,7 +389,7 @@ func (s *sim) crash(n *simNode, power bool) {
 		}
 		n.disk.stable = n.disk.visible
 		for _, w := range s.truth {
-			if !w.stable && w.acked {
+			if !w.stable { // under way, the peer may have lost what it has told to hold
 				w.lost = true
 			}
 		}
@@ -409,7 +417,7 @@ func (s *sim) check(n *simNode, why string) {
 }
 
 func (s *sim) step(calm bool) {
-	s.now += time.Duration(s.rng.Intn(3)) * time.Millisecond
+	s.now, s.calm = s.now+time.Duration(s.rng.Intn(3))*time.Millisecond, calm
 	n := s.nodes[s.rng.Intn(2)]
 	k := s.rng.Intn(1000)
 	switch {
@@ -423,6 +431,8 @@ func (s *sim) step(calm bool) {
 		if n.up && !calm {
 			if s.submit(n, k > 745); k < 670 {
 				s.read(n)
+			} else if k < 680 {
+				s.badRead(n)
 			}
 		}
 	case k < 840:
@@ -431,7 +441,11 @@ func (s *sim) step(calm bool) {
 			s.do(n)
 		}
 	case k < 920:
-		s.agent(n)
+		if n.up && n.core.Problem() != nil {
+			s.replace(n)
+		} else {
+			s.agent(n)
+		}
 	case k < 960:
 		s.connect()
 	case k < 975:
@@ -480,7 +494,8 @@ func (s *sim) step(calm bool) {
 func (s *sim) compare() {
 	for i, p := range s.nodes {
 		o := s.nodes[1-i]
-		if !p.up || !o.up || !p.core.primary || p.core.phase != inSync || o.core.phase != inSync {
+		if !p.up || !o.up || !p.core.primary || p.core.phase != inSync || o.core.phase != inSync ||
+			p.core.Problem() != nil || o.core.Problem() != nil {
 			continue
 		}
 		if len(p.requests)+len(p.core.active)+len(o.core.theirs)+len(s.wire[0])+len(s.wire[1])+len(o.ops) > 0 {
@@ -521,7 +536,7 @@ func (s *sim) converge() {
 }
 
 func TestSimulation(t *testing.T) {
-	var writes, acked, elected, synced, refused, held int
+	var writes, acked, elected, synced, refused, held, broken, mended int
 	for i := range *simSeeds {
 		seed := *simFirst + int64(i)
 		s := newSim(t, seed)
@@ -544,10 +559,12 @@ func TestSimulation(t *testing.T) {
 		synced += s.synced
 		refused += s.refused
 		held += s.held
+		broken += s.broken
+		mended += s.mended
 		if t.Failed() {
 			return
 		}
 	}
-	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas, %d late messages refused, %d times without a lease",
-		writes, acked, elected, synced, refused, held)
+	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas, %d late messages refused, %d times without a lease, %d disk failures, %d reads mended",
+		writes, acked, elected, synced, refused, held, broken, mended)
 }

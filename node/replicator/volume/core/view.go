@@ -48,7 +48,8 @@ func (c *Core) View(now time.Duration) View {
 		InSync: c.phase == inSync, PeerState: c.peer, ReadyToGrow: c.ready && c.phase == inSync,
 		Lease: c.lease, Problem: c.problem, Gen: c.meta.Gen, Counters: c.count, Seq: c.seqState,
 	}
-	v.WantShrink = c.primary && c.setHasPeer() && c.phase != inSync
+	// A set without the peer, whose disk is the only good one, would help nobody.
+	v.WantShrink = c.primary && c.setHasPeer() && c.phase != inSync && c.problem == nil
 	v.PeerWhole = c.phase == inSync
 	if !c.primary && c.phase != off && c.peer.Primary {
 		v.Reign = c.peerEpoch
@@ -76,6 +77,8 @@ func (c *Core) frozen(now time.Duration) string {
 	switch {
 	case !c.primary:
 		return ""
+	case c.held():
+		return "the backing device failed; I/O is held until the peer, which has it all, takes over"
 	case c.setHasPeer() && c.phase != inSync:
 		return "the peer is in the in-sync set and lost; writes are held until the arbiter recorded that it is out"
 	case !c.leased(now):

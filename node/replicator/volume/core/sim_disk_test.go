@@ -1,0 +1,83 @@
+package core
+
+import (
+	"errors"
+
+	"gemel/node/block"
+)
+
+// This file is the disk's part of the simulation: blocks that cannot be read,
+// writes and syncs that fail.
+
+var errSimDisk = errors.New("simulated disk failure")
+
+// badRead is a read of the application at which the Primary's disk failed.
+func (s *sim) badRead(n *simNode) {
+	if !n.up || !n.core.primary || len(n.requests) > 12 {
+		return
+	}
+	off := s.rng.Intn(simBlocks)
+	r := block.Range{Off: int64(off) * block.Size, Len: int64(1+s.rng.Intn(min(8, simBlocks-off))) * block.Size}
+	id, err := n.core.ReadFailed(s.now, r, errSimDisk)
+	if err != nil {
+		return
+	}
+	s.truth = append(s.truth, &simWrite{node: n.id, r: r, read: true})
+	n.requests[id] = len(s.truth) - 1
+	s.logf("%d cannot read %v, request %d", n.id, r, len(s.truth)-1)
+	s.do(n)
+}
+
+// diskFails decides whether the disk fails at a; then the node's disk does
+// nothing more until a restart finds it good again.
+func (s *sim) diskFails(n *simNode, a Action) bool {
+	switch {
+	case a.Kind != Write && a.Kind != Sync && a.Kind != Read:
+		return false
+	case !n.broken && (s.calm || s.rng.Intn(1200) != 0):
+		return false
+	}
+	if !n.broken {
+		s.logf("the disk of %d fails", n.id)
+		s.broken++
+	}
+	n.broken = a.Kind != Read // a block that cannot be read costs the replica only the connection
+	if a.Kind == Sync {
+		n.core.SyncDone(s.now, errSimDisk)
+	} else {
+		if a.Kind == Read {
+			n.payload[a.ID] = make([]uint64, a.Range.Len/block.Size)
+		}
+		n.core.LocalDone(s.now, a.ID, errSimDisk)
+	}
+	s.do(n)
+	return true
+}
+
+// mendedRight: what the peer sent for blocks that could not be read is what
+// they held.
+func (s *sim) mendedRight(n *simNode, a Action) {
+	q := n.core.find(a.ID)
+	if q == nil || q.kind != mending {
+		return
+	}
+	s.mended++
+	for i, v := range n.payload[a.ID] {
+		if b := int(a.Range.Off/block.Size) + i; n.disk.visible[b] != v {
+			s.failf("node %d mends block %d with write %d, it held write %d", n.id, b, int(v)-1, int(n.disk.visible[b])-1)
+		}
+	}
+}
+
+// replace restarts a node whose disk failed: the reign must have left it first,
+// unless nobody else could serve.
+func (s *sim) replace(n *simNode) {
+	if n.core.primary && n.core.held() {
+		n.core.Demote(s.now)
+		s.do(n)
+	}
+	if s.rng.Intn(20) == 0 {
+		n.broken = false
+		s.crash(n, false)
+	}
+}

@@ -1,0 +1,165 @@
+package volume
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/block"
+	"gemel/node/replicator/buffer"
+	"gemel/node/replicator/control"
+	"gemel/node/replicator/disk"
+	"gemel/node/replicator/volume/core"
+)
+
+var errBad = errors.New("medium error")
+
+// faultyDisk is a disk with blocks that cannot be read until they are written
+// anew, one that fails every write, or one that keeps writes without an answer.
+type faultyDisk struct {
+	disk.Device
+
+	mu     sync.Mutex
+	bad    block.Range
+	broken bool
+	stuck  chan struct{} // writes wait for its end
+}
+
+func (d *faultyDisk) set(change func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change()
+}
+
+func (d *faultyDisk) ReadAt(p []byte, off int64) error {
+	d.mu.Lock()
+	bad := d.bad.Overlaps(block.Range{Off: off, Len: int64(len(p))})
+	d.mu.Unlock()
+	if bad {
+		return errBad
+	}
+	return d.Device.ReadAt(p, off)
+}
+
+func (d *faultyDisk) WriteAt(p []byte, off int64) error {
+	d.mu.Lock()
+	broken, stuck := d.broken, d.stuck
+	if r := (block.Range{Off: off, Len: int64(len(p))}); r.Off <= d.bad.Off && d.bad.End() <= r.End() {
+		d.bad = block.Range{} // the drive puts another sector in its place
+	}
+	d.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
+	if broken {
+		return errBad
+	}
+	return d.Device.WriteAt(p, off)
+}
+
+// syncedPair is a pair with node 0 Primary and both in the in-sync set.
+func syncedPair(t *testing.T, timeout time.Duration) *pair {
+	t.Helper()
+	p := newPairWith(t, 24<<20, timeout)
+	p.promote(0, 2, true)
+	p.until(0, "first sync", ready)
+	p.choose(0, 2, 2, arbiter.Both)
+	return p
+}
+
+func TestBadBlocksAreReadFromThePeerAndMended(t *testing.T) {
+	p := syncedPair(t, 0)
+	want := bytes.Repeat([]byte{0x5a}, 8192)
+	if err := p.v[0].WriteAt(want, 40960, false); err != nil {
+		t.Fatal(err)
+	}
+	p.faulty[0].set(func() { p.faulty[0].bad = block.Range{Off: 40960, Len: 8192} })
+	got := buffer.Aligned(16384)
+	if err := p.v[0].ReadAt(got, 36864); err != nil || !bytes.Equal(got[4096:12288], want) {
+		t.Fatalf("read over bad blocks: %v", err)
+	}
+	if s := p.v[0].State(); s.Problem != "" || s.Counters.Mended != 16384 {
+		t.Errorf("after mending: problem %q, mended %d bytes", s.Problem, s.Counters.Mended)
+	}
+	if err := p.faulty[0].ReadAt(got, 36864); err != nil {
+		t.Errorf("the blocks are still bad: %v", err)
+	}
+	p.identical()
+}
+
+func TestBadBlocksWithoutPeerAreAnError(t *testing.T) {
+	p := syncedPair(t, 0)
+	p.pull(true)
+	p.until(0, "loss", func(s control.VolumeState) bool { return s.WantShrink })
+	p.choose(0, 2, 3, arbiter.Only(0))
+	p.faulty[0].set(func() { p.faulty[0].bad = block.Range{Off: 40960, Len: 4096} })
+	got := buffer.Aligned(4096)
+	if err := p.v[0].ReadAt(got, 40960); !errors.Is(err, errBad) || !errors.Is(err, core.ErrDisk) {
+		t.Errorf("read of a bad block, alone: %v", err)
+	}
+	if err := p.v[0].ReadAt(got, 0); err != nil {
+		t.Errorf("read of a good block: %v", err)
+	}
+}
+
+// letGo is what the agent does when State shows a problem.
+func (p *pair) letGo(held <-chan error) {
+	p.t.Helper()
+	p.until(0, "problem", func(s control.VolumeState) bool { return s.Problem != "" && s.Frozen != "" && !s.WantShrink })
+	select {
+	case err := <-held:
+		p.t.Fatalf("the application was told of the failure although the peer has it all: %v", err)
+	default:
+	}
+	if err := p.v[0].Demote(p.t.Context(), control.DemoteRequest{}); err != nil {
+		p.t.Fatal(err)
+	}
+	p.promote(1, 5, false)
+}
+
+func TestFailedWriteIsHeldForThePeer(t *testing.T) {
+	p := syncedPair(t, 0)
+	page := bytes.Repeat([]byte{1}, 4096)
+	if err := p.v[0].WriteAt(page, 4096, true); err != nil {
+		t.Fatal(err)
+	}
+	p.faulty[0].set(func() { p.faulty[0].broken = true })
+	held := make(chan error, 2)
+	go func() { held <- p.v[0].WriteAt(bytes.Repeat([]byte{2}, 4096), 8192, false) }()
+	p.until(0, "problem", func(s control.VolumeState) bool { return s.Problem != "" })
+	go func() { held <- p.v[0].ReadAt(buffer.Aligned(4096), 0) }() // after the failure
+	p.letGo(held)
+	for range 2 {
+		if err := <-held; !errors.Is(err, core.ErrLetGo) && !errors.Is(err, core.ErrNotPrimary) {
+			t.Errorf("held request: %v, want the end of the reign", err)
+		}
+	}
+	got := buffer.Aligned(4096)
+	if err := p.v[1].ReadAt(got, 4096); err != nil || !bytes.Equal(got, page) {
+		t.Errorf("what was acknowledged is not on the peer: %v", err)
+	}
+}
+
+// TestStuckDiskIsGivenUp: the disk keeps a write. The memory it was lent stays
+// the request's until the disk answers.
+func TestStuckDiskIsGivenUp(t *testing.T) {
+	p := syncedPair(t, 6*time.Second)
+	stuck := make(chan struct{})
+	p.faulty[0].set(func() { p.faulty[0].stuck = stuck })
+	held := make(chan error, 1)
+	page := bytes.Repeat([]byte{3}, 4096)
+	go func() { held <- p.v[0].WriteAt(page, 8192, false) }()
+	p.letGo(held)
+	select {
+	case err := <-held:
+		t.Fatalf("the request ended while the disk still works on its memory: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(stuck)
+	if err := <-held; !errors.Is(err, core.ErrLetGo) {
+		t.Errorf("held request: %v, want ErrLetGo", err)
+	}
+}
