@@ -77,12 +77,45 @@ type VolumeState struct {
 	// Created: metadata is new and no reign has ever used this replica.
 	Created bool `json:"created"`
 
+	// GivenUp: the data here is to be overwritten by the peer's.
+	GivenUp bool `json:"given_up"`
+	// Apart says why both sides stand alone, and what each did; nil: they do not.
+	Apart *Apart `json:"apart,omitempty"`
+
 	OutOfSync int64    `json:"out_of_sync"` // bytes the peer lacks (or this node lacks, as target)
 	Resync    *Resync  `json:"resync,omitempty"`
 	Counters  Counters `json:"counters"`
 
 	// Seq grows with every change that a watcher should see at once.
 	Seq uint64 `json:"seq"`
+}
+
+// Apart is a refused meeting that only a human's word ends, such as a split brain.
+type Apart struct {
+	Name  string    `json:"name"` // stable, such as "split-brain"
+	Text  string    `json:"text"`
+	Next  string    `json:"next"`
+	Seen  time.Time `json:"seen"` // when it was found out
+	Here  Side      `json:"here"`
+	There Side      `json:"there"` // as of Seen or later
+}
+
+// Side is one replica of a pair that went apart. A zero time is not known.
+type Side struct {
+	Primary    bool      `json:"primary"`
+	Crashed    bool      `json:"crashed"` // died as Primary: Changed may be too small
+	ReignStart time.Time `json:"reign_start"`
+	ReignEnd   time.Time `json:"reign_end"` // zero: it goes on, or a crash ended it
+	Since      time.Time `json:"since"`     // when it began to count
+	Changed    int64     `json:"changed"`   // bytes
+}
+
+// GiveUpRequest gives this node's replica up: it is filled from the peer. Undo
+// keeps what will be overwritten in a file first; All copies every block.
+type GiveUpRequest struct {
+	Volume string `json:"volume"`
+	Undo   bool   `json:"undo"`
+	All    bool   `json:"all"`
 }
 
 // Resync is a running resynchronisation.

@@ -1,7 +1,8 @@
 // Package handshake decides, when two replicas of a volume meet, who is source
 // and who is target of a resynchronisation, or why they must not talk. It is a
 // pure function of what both say of themselves; it does not talk, and it does
-// not choose the Primary: the arbiter's registers did that.
+// not choose the Primary: the arbiter's registers did that. The table itself is
+// in table.go, in the order in which its rows are tried.
 package handshake
 
 import (
@@ -28,9 +29,37 @@ type State struct {
 	Crashed bool
 	// Bits: at least one of its out-of-sync bits is set.
 	Bits bool
+	// Discard: an operator's word or a policy gave this replica's data up; it
+	// can only be overwritten, never be Primary.
+	Discard bool
 	block.Generations
 	Size   int64 // bytes of the volume; fixed unless Created
 	Usable int64 // bytes the backing device has room for
+	Claims
+}
+
+// Claims are what a replica tells beyond what its core knows. They tell clones
+// and restored backups from the original, and decide automatic policies.
+type Claims struct {
+	// Replica is the id drawn when its metadata was made; zero: not told.
+	Replica [16]byte
+	// Sequence counts the updates of its metadata; it never goes back.
+	Sequence uint64
+	// PeerReplica and PeerSequence are the other side's, as this one wrote them
+	// down when they last met; zero: they never met. Said is this side's own
+	// that the other certainly wrote down, before it took anything.
+	PeerReplica  [16]byte
+	PeerSequence uint64
+	Said         uint64
+	// Accepted is the newest in-sync set in its register.
+	Accepted arbiter.Accepted
+	// ReignStart and ReignEnd bound its last reign, wall time in nanoseconds;
+	// an end of zero: still running, or ended by a crash. Apart is since when
+	// its bits count; zero: never.
+	ReignStart, ReignEnd, Apart int64
+	// Changed is how many bytes its bits mark.
+	Changed int64
+	Policy  Policy
 }
 
 // Kind is the outcome of a handshake, seen from one side.
@@ -68,26 +97,34 @@ func (k Kind) Mirror() Kind {
 
 // Names of refusals; they are stable.
 const (
+	SameNode          = "same-node"
+	Cloned            = "cloned-replica"
 	OldReign          = "reign-is-over"
 	TwoPrimaries      = "two-primaries"
+	SizesDiffer       = "volume-sizes-differ"
+	PeerSmaller       = "backing-device-too-small"
+	OlderRestored     = "older-data-restored"
 	SplitBrain        = "split-brain"
 	Unrelated         = "unrelated-data"
 	PrimaryStale      = "primary-is-stale"
 	PrimaryIncomplete = "primary-is-inconsistent"
-	PeerSmaller       = "backing-device-too-small"
-	SizesDiffer       = "volume-sizes-differ"
-	SameNode          = "same-node"
 )
 
 // Verdict is a Kind and, for Refuse, its name, what happened, and what to do.
 type Verdict struct {
 	Kind Kind
+	// Row is the stable name of the table's row that decided.
+	Row  string
 	Name string
 	Text string
 	Next string
 	// Retry: the obstacle goes away by itself; otherwise the volume stands
 	// alone until a human acts.
 	Retry bool
+	// Discards: a policy settles a split brain; Loser must give its data up,
+	// durably, and both shake hands again.
+	Discards bool
+	Loser    arbiter.NodeID
 }
 
 // String is the refusal in words, or the kind.
@@ -102,100 +139,19 @@ func (v Verdict) String() string {
 // swapped it gives the mirror image: the same name for a refusal, Target for
 // Source.
 func Decide(mine, peer State) Verdict {
-	if v, bad := impossible(mine, peer); bad {
-		return v
-	}
-	if _, v := AgreeSize(mine, peer); v.Kind == Refuse {
-		return v
-	}
-	switch {
-	case mine.Primary:
-		return bySource(mine, peer)
-	case peer.Primary:
-		v := bySource(peer, mine)
-		v.Kind = v.Kind.Mirror()
-		return v
-	}
-	return idle(mine, peer)
-}
-
-func impossible(a, b State) (Verdict, bool) {
-	if a.Node == b.Node {
-		return refuse(SameNode, "both sides say they are the same node of the pair",
-			"correct 'node' in one of the two configurations"), true
-	}
-	if a.Primary && a.Reign < b.Promised || b.Primary && b.Reign < a.Promised {
-		v := refuse(OldReign, "the Secondary promised a newer epoch than the Primary's reign",
-			"wait: the Primary lets go or is elected again")
-		v.Retry = true
-		if a.Primary && b.Primary {
-			v.Text = "both replicas are Primary; the one of the older reign must let go first"
+	m := meet(mine, peer)
+	for i := range table {
+		if !table[i].fits(&m) {
+			continue
 		}
-		return v, true
+		v := table[i].verdict(&m)
+		v.Row = table[i].Name
+		if m.s.Node != mine.Node {
+			v.Kind = v.Kind.Mirror()
+		}
+		return v
 	}
-	if a.Primary && b.Primary {
-		v := refuse(TwoPrimaries, "both replicas are Primary of the same age",
-			"wait for one to let go; with a reign taken by an operator's word, demote one of them")
-		v.Retry = true
-		return v, true
-	}
-	return Verdict{}, false
-}
-
-// idle is the meeting of two Secondaries: nothing moves, but sides that
-// diverged say so at once.
-func idle(a, b State) Verdict {
-	if a.Created || b.Created || a.Inconsistent || b.Inconsistent {
-		return Verdict{Kind: NoSync}
-	}
-	switch relate(a.Generations, b.Generations) {
-	case diverged:
-		return splitBrain()
-	case unrelated:
-		return refuseUnrelated()
-	}
-	return Verdict{Kind: NoSync}
-}
-
-// bySource decides for the reigning Primary s and the Secondary t; the kind is
-// the one of s.
-func bySource(s, t State) Verdict {
-	switch {
-	case s.Inconsistent || s.Created:
-		return refuse(PrimaryIncomplete, "the Primary's own data is not whole", "restore it from a backup or demote it")
-	case t.Created:
-		return Verdict{Kind: SourceFull}
-	}
-	rel := relate(s.Generations, t.Generations)
-	if t.Inconsistent {
-		return resume(s, t)
-	}
-	switch rel {
-	case diverged:
-		return splitBrain()
-	case unrelated:
-		return refuseUnrelated()
-	case behind, ancient: // s is the older one
-		return refuse(PrimaryStale, "the Secondary holds acknowledged writes that the Primary lacks",
-			"decide which side to keep: demote the Primary, or create the Secondary's replica anew")
-	}
-	switch {
-	case s.Crashed || t.Crashed || rel == ancestor:
-		return Verdict{Kind: SourceFull}
-	case rel == ahead || s.Bits || t.Bits:
-		return Verdict{Kind: SourceBitmap}
-	}
-	return Verdict{Kind: NoSync}
-}
-
-// resume goes on with a target that was interrupted: what it holds counts for
-// nothing, so no relation forbids it; only the bits of the very source that
-// began may shorten the work.
-func resume(s, t State) Verdict {
-	if s.Bitmap != 0 && t.Current == s.Bitmap && !s.Crashed {
-		return Verdict{Kind: SourceBitmap}
-	}
-	return Verdict{Kind: SourceFull}
+	panic("handshake: no row fits") // the last one fits always
 }
 
 // relation of generations a to b.
@@ -278,16 +234,6 @@ func fits(fresh State, size int64) (int64, Verdict) {
 	return 0, refuse(PeerSmaller,
 		fmt.Sprintf("the volume has %d bytes and is in use, node %d has room for %d only", size, fresh.Node, fresh.Usable),
 		"give that node a backing device at least as large")
-}
-
-func splitBrain() Verdict {
-	return refuse(SplitBrain, "both replicas acknowledged writes that the other lacks",
-		"choose the side to lose its writes and create its replica anew")
-}
-
-func refuseUnrelated() Verdict {
-	return refuse(Unrelated, "the replicas have no generation in common",
-		"check that both nodes name the same volume; create one replica anew if it is to be overwritten")
 }
 
 func refuse(name, text, next string) Verdict {

@@ -26,9 +26,12 @@ func tuples() []block.Generations {
 // flags enumerates the flags a replica can have together.
 func flags() []State {
 	var out []State
-	for bits := range 32 {
+	for bits := range 64 {
 		s := State{Primary: bits&1 != 0, Created: bits&2 != 0, Inconsistent: bits&4 != 0, Crashed: bits&8 != 0,
-			Bits: bits&16 != 0, Size: 4096, Usable: 4096}
+			Bits: bits&16 != 0, Discard: bits&32 != 0, Size: 4096, Usable: 4096}
+		if s.Created && (s.Crashed || s.Bits || s.Discard) || s.Discard && s.Primary {
+			continue // nothing makes these
+		}
 		out = append(out, s)
 	}
 	return out
@@ -55,30 +58,51 @@ func eachPair(t *testing.T, check func(a, b State) string) {
 	t.Logf("%d pairs", n)
 }
 
-func TestVerdictsAreMirrorImages(t *testing.T) {
+func TestEveryPair(t *testing.T) {
+	rules := []func(a, b State, v, mirrored Verdict) string{
+		mirrored, onlyThePrimaryIsSource, nothingAcknowledgedIsOverwritten, splitBrainIsSeenByBoth, noSyncMeansNothingToCopy,
+		crashNeverTrustsBits, refusalsHaveWords,
+	}
+	used := map[string]bool{}
 	eachPair(t, func(a, b State) string {
-		va, vb := Decide(a, b), Decide(b, a)
-		if va.Kind.Mirror() != vb.Kind || va.Name != vb.Name || va.Retry != vb.Retry {
-			return fmt.Sprintf("not mirrored: %v and %v", va, vb)
+		v, w := Decide(a, b), Decide(b, a)
+		used[v.Row] = true
+		for _, rule := range rules {
+			if why := rule(a, b, v, w); why != "" {
+				return why
+			}
 		}
 		return ""
 	})
+	claims := map[string]bool{"same-node": true, "clone": true, "sizes": true, "restored": true, "old-reign": true}
+	for _, r := range Rows() {
+		if !used[r.Name] && !claims[r.Name] {
+			t.Errorf("row %s never decides", r.Name)
+		}
+	}
 }
 
-func TestOnlyThePrimaryIsSource(t *testing.T) {
-	eachPair(t, func(a, b State) string {
-		switch v := Decide(a, b); v.Kind {
-		case SourceBitmap, SourceFull:
-			if !a.Primary || b.Primary || a.Inconsistent || a.Created {
-				return "source is not a whole, sole Primary"
-			}
-		case Refuse:
-			if v.Name == "" || v.Text == "" || v.Next == "" {
-				return "refusal without words"
-			}
-		}
-		return ""
-	})
+func mirrored(_, _ State, v, w Verdict) string {
+	if v.Kind.Mirror() != w.Kind || v.Name != w.Name || v.Retry != w.Retry || v.Row != w.Row || v.Loser != w.Loser {
+		return fmt.Sprintf("not mirrored: %v and %v", v, w)
+	}
+	return ""
+}
+
+func sends(v Verdict) bool { return v.Kind == SourceBitmap || v.Kind == SourceFull }
+
+func onlyThePrimaryIsSource(a, b State, v, _ Verdict) string {
+	if sends(v) && (!a.Primary || b.Primary || a.Inconsistent || a.Created || a.Discard) {
+		return "source is not a whole, sole Primary"
+	}
+	return ""
+}
+
+func refusalsHaveWords(_, _ State, v, _ Verdict) string {
+	if v.Kind == Refuse && (v.Name == "" || v.Text == "" || v.Next == "") {
+		return "refusal without words"
+	}
+	return ""
 }
 
 // aloneAhead: x carries writes acknowledged without y: x rotated away from a
@@ -88,51 +112,38 @@ func aloneAhead(x, y State) bool {
 		y.Current != x.Current && y.Bitmap != x.Current && !y.Knows(x.Current)
 }
 
-func TestNoTargetHoldsWritesTheSourceLacks(t *testing.T) {
-	eachPair(t, func(a, b State) string {
-		switch Decide(a, b).Kind {
-		case SourceBitmap, SourceFull:
-			if aloneAhead(b, a) {
-				return "the target's acknowledged writes would be overwritten"
-			}
-		}
-		return ""
-	})
+func nothingAcknowledgedIsOverwritten(a, b State, v, _ Verdict) string {
+	if sends(v) && aloneAhead(b, a) && !b.Discard {
+		return "the target's acknowledged writes would be overwritten without anybody's word"
+	}
+	return ""
 }
 
-func TestSplitBrainIsDetectedOnBothSides(t *testing.T) {
-	eachPair(t, func(a, b State) string {
-		whole := !a.Created && !b.Created && !a.Inconsistent && !b.Inconsistent
-		split := whole && a.Bitmap != 0 && a.Bitmap == b.Bitmap && a.Current != b.Current
-		if split && !(a.Primary && b.Primary) {
-			if va, vb := Decide(a, b), Decide(b, a); va.Name != SplitBrain || vb.Name != SplitBrain {
-				return "split brain not detected"
-			}
-		}
-		return ""
-	})
+func splitBrainIsSeenByBoth(a, b State, v, w Verdict) string {
+	whole := !a.Created && !b.Created && !a.Inconsistent && !b.Inconsistent && !a.Discard && !b.Discard
+	split := whole && a.Bitmap != 0 && a.Bitmap == b.Bitmap && a.Current != b.Current
+	if split && !(a.Primary && b.Primary) && (v.Name != SplitBrain || w.Name != SplitBrain) {
+		return "split brain not detected"
+	}
+	return ""
 }
 
-func TestNoSyncMeansNothingToCopy(t *testing.T) {
-	eachPair(t, func(a, b State) string {
-		if Decide(a, b).Kind != NoSync || !a.Primary && !b.Primary {
-			return ""
-		}
-		if a.Current != b.Current || a.Bits || b.Bits || a.Crashed || b.Crashed || a.Inconsistent || b.Inconsistent ||
-			a.Created || b.Created {
-			return "no sync although the sides may differ"
-		}
+func noSyncMeansNothingToCopy(a, b State, v, _ Verdict) string {
+	if v.Kind != NoSync || !a.Primary && !b.Primary {
 		return ""
-	})
+	}
+	if a.Current != b.Current || a.Bits || b.Bits || a.Crashed || b.Crashed || a.Inconsistent || b.Inconsistent ||
+		a.Created || b.Created || a.Discard || b.Discard {
+		return "no sync although the sides may differ"
+	}
+	return ""
 }
 
-func TestCrashNeverTrustsBits(t *testing.T) {
-	eachPair(t, func(a, b State) string {
-		if Decide(a, b).Kind == SourceBitmap && (a.Crashed || b.Crashed && !b.Inconsistent) {
-			return "bitmap used after a crash"
-		}
-		return ""
-	})
+func crashNeverTrustsBits(a, b State, v, _ Verdict) string {
+	if v.Kind == SourceBitmap && (a.Crashed || b.Crashed && !b.Inconsistent) {
+		return "bitmap used after a crash"
+	}
+	return ""
 }
 
 func TestTable(t *testing.T) {
@@ -142,6 +153,10 @@ func TestTable(t *testing.T) {
 		return out
 	}
 	p := func(s State) State { s.Primary = true; return s }
+	// recalls: replica noted the sequence of peer, and said its own.
+	recalls := func(replica, peer byte, noted, said uint64) Claims {
+		return Claims{Replica: [16]byte{replica}, PeerReplica: [16]byte{peer}, PeerSequence: noted, Said: said}
+	}
 	tests := []struct {
 		name       string
 		mine, peer State
@@ -161,6 +176,22 @@ func TestTable(t *testing.T) {
 		{"unrelated", p(State{Generations: g(2, 0)}), State{Generations: g(3, 0)}, Refuse, Unrelated},
 		{"old Primary", p(State{Reign: 4, Generations: g(1, 0)}), State{Promised: 5, Generations: g(2, 1)}, Refuse, OldReign},
 		{"both idle", State{Generations: g(2, 1)}, State{Generations: g(1, 0)}, NoSync, ""},
+		{"both idle, both crashed", State{Generations: g(1, 0), Crashed: true}, State{Generations: g(1, 0), Crashed: true}, NoSync, ""},
+		{"both crashed", p(State{Generations: g(1, 0), Crashed: true}), State{Generations: g(1, 0), Crashed: true}, SourceFull, ""},
+		{"missed the end as source", p(State{Generations: g(2, 1)}), State{Generations: g(2, 0, 1)}, NoSync, ""},
+		{"missed the end, roles changed", p(State{Generations: g(2, 0, 1)}), State{Generations: g(2, 1)}, SourceBitmap, ""},
+		{"split brain, idle", State{Generations: g(2, 1)}, State{Generations: g(3, 1)}, Refuse, SplitBrain},
+		{"given up after a split brain", p(State{Generations: g(2, 1)}), State{Generations: g(3, 1), Discard: true}, SourceBitmap, ""},
+		{"given up, crashed", p(State{Generations: g(2, 1)}), State{Generations: g(3, 1), Discard: true, Crashed: true}, SourceFull, ""},
+		{"given up although newer", p(State{Generations: g(1, 0)}), State{Generations: g(2, 1), Discard: true}, SourceBitmap, ""},
+		{"given up, unrelated", p(State{Generations: g(1, 0)}), State{Generations: g(7, 0), Discard: true}, SourceFull, ""},
+		{"clone", p(State{Generations: g(1, 0), Claims: recalls(5, 0, 0, 0)}), State{Generations: g(1, 0), Claims: recalls(5, 0, 0, 0)}, Refuse, Cloned},
+		{"backup put back", p(State{Generations: g(2, 1), Claims: recalls(5, 6, 3, 10)}), State{Generations: g(1, 0), Claims: recalls(6, 5, 9, 0)}, Refuse, OlderRestored},
+		{"backup of the Primary put back", p(State{Generations: g(1, 0), Claims: recalls(6, 5, 9, 0)}), State{Generations: g(1, 0), Claims: recalls(5, 6, 3, 10)}, Refuse, OlderRestored},
+		{"backup to be filled", p(State{Generations: g(2, 1), Claims: recalls(5, 6, 3, 10)}), State{Generations: g(1, 0), Claims: recalls(6, 5, 9, 0), Discard: true}, SourceBitmap, ""},
+		{"backup of before they met", p(State{Generations: g(2, 1), Claims: recalls(5, 6, 3, 10)}), State{Generations: g(1, 0), Claims: recalls(6, 0, 0, 0)}, Refuse, OlderRestored},
+		{"nothing restored", p(State{Generations: g(2, 1), Claims: recalls(5, 6, 3, 10)}), State{Generations: g(1, 0), Claims: recalls(6, 5, 10, 3)}, SourceBitmap, ""},
+		{"peer of another id", p(State{Generations: g(2, 1), Claims: recalls(5, 6, 3, 10)}), State{Generations: g(1, 0), Claims: recalls(7, 5, 9, 0)}, SourceBitmap, ""},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {

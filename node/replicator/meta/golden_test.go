@@ -25,6 +25,10 @@ func sample() Superblock {
 	for i := range s.ID {
 		s.ID[i] = byte(0xa0 + i)
 	}
+	s.Past = Past{ReignStart: 0x71, ReignEnd: 0x72, Apart: 0x73, PeerSequence: 0x74, Said: 0x75, Ending: true}
+	for i := range s.Past.Peer {
+		s.Past.Peer[i] = byte(0x80 + i)
+	}
 	s.Generation.Current, s.Generation.Bitmap = 0x51, 0x52
 	for i := range s.Generation.History {
 		s.Generation.History[i] = block.Generation(0x60 + i)
@@ -38,7 +42,7 @@ func TestGolden(t *testing.T) {
 	s := sample()
 	b := make([]byte, SlotSize)
 	s.encode(b, 1)
-	got := []byte(hex.Dump(b[:320]))
+	got := []byte(hex.Dump(b[:512]))
 	const file = "testdata/superblock-v1.hex"
 	if *rewrite {
 		if err := os.WriteFile(file, got, 0o644); err != nil {
@@ -80,9 +84,9 @@ func FuzzDecode(f *testing.F) {
 	s := sample()
 	b := make([]byte, SlotSize)
 	s.encode(b, 0)
-	f.Add(b[:offEnd])
+	f.Add(b[:offNamesEnd])
 	f.Add([]byte{})
-	f.Add(bytes.Repeat([]byte{0xff}, offEnd))
+	f.Add(bytes.Repeat([]byte{0xff}, offNamesEnd))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		slot := make([]byte, SlotSize)
 		copy(slot, in)

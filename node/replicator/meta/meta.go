@@ -12,7 +12,7 @@
 //
 // The zeroes between the slots are kept for an activity log.
 //
-// One slot, little endian, zero behind byte 312 (docs/ondisk.md draws it):
+// One slot, little endian, zero where nothing is drawn (docs/ondisk.md tells more):
 //
 //	 0  8  "gemel\0sb"            64   4  flags            160 8  promised epoch
 //	 8  4  CRC32C of the slot     72   8  current          168 8  accepted epoch
@@ -21,7 +21,7 @@
 //	15  1  node number           152   8  resync target    181 1  fresh
 //	16  8  sequence               40   8  device size      184 64 cluster name
 //	24 16  id                     48   8  data size        248 64 volume name
-//	                              56   8  agreed size
+//	                              56   8  agreed size     392 64 past, see encodePast
 //
 // An update is written to slot 0 and synced, then to slot 1 and synced: at
 // every moment one slot is whole, and once an update is done both hold it, so

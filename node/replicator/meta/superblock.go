@@ -41,7 +41,13 @@ const (
 	// Without it every block must be taken as out of sync.
 	BitmapValid
 
-	knownFlags = Created | PrimaryActive | CrashedPrimary | Inconsistent | Outdated | BitmapValid
+	// Discard: an operator or a policy gave the data up; it is to be
+	// overwritten, and the replica cannot be Primary.
+	Discard Flags = 1 << 10
+	// KeepUndo: what a resync will overwrite is kept in an undo file first.
+	KeepUndo Flags = 1 << 11
+
+	knownFlags = Created | PrimaryActive | CrashedPrimary | Inconsistent | Outdated | BitmapValid | Discard | KeepUndo
 )
 
 // Has reports whether every flag of want is set.
@@ -74,6 +80,27 @@ type Superblock struct {
 	ResyncTarget block.Generation
 	// Register is this node's vote; it never goes backwards.
 	Register arbiter.Record
+
+	Past Past
+}
+
+// Past tells where a replica comes from. Times are wall time, nanoseconds since
+// 1970; zero: never, or not known.
+type Past struct {
+	// ReignStart and ReignEnd bound its last time as Primary; an end of zero:
+	// it goes on, or a crash ended it.
+	ReignStart, ReignEnd int64
+	// Apart is since when the bitmap counts what the peer lacks.
+	Apart int64
+	// Peer is the peer's id, PeerSequence its Sequence, both as of the last
+	// meeting. Said is this replica's own that the peer certainly wrote down: a
+	// peer that does not know it any more was restored from a backup.
+	Peer         [16]byte
+	PeerSequence uint64
+	Said         uint64
+	// Ending: the peer may have been told the end of a resync, so it may carry
+	// Generation.Current although Generation.Bitmap still counts.
+	Ending bool
 }
 
 // Byte offsets within a slot; docs/ondisk.md draws them. Frozen for version 1;
@@ -101,7 +128,8 @@ const (
 	offFresh    = 181
 	offCluster  = 184
 	offVolume   = 248
-	offEnd      = 312
+	offNamesEnd = 312
+	offPast     = 392 // see encodePast; in between: fields of other rooms
 )
 
 var magic = [8]byte{'g', 'e', 'm', 'e', 'l', 0, 's', 'b'}
@@ -134,6 +162,7 @@ func (s *Superblock) encode(b []byte, slot int) {
 	encodeRegister(b, s.Register)
 	putName(b[offCluster:], s.Cluster)
 	putName(b[offVolume:], s.Volume)
+	encodePast(b[offPast:], &s.Past)
 	le.PutUint32(b[offCRC:], checksumSlot(b))
 }
 
@@ -144,6 +173,27 @@ func encodeRegister(b []byte, r arbiter.Record) {
 	b[offSet] = byte(r.Accepted.Set)
 	if r.Fresh {
 		b[offFresh] = 1
+	}
+}
+
+// encodePast and decodePast are the two sides of one layout, 64 bytes.
+func encodePast(b []byte, p *Past) {
+	le.PutUint64(b[0:], uint64(p.ReignStart))
+	le.PutUint64(b[8:], uint64(p.ReignEnd))
+	le.PutUint64(b[16:], uint64(p.Apart))
+	copy(b[24:], p.Peer[:])
+	le.PutUint64(b[40:], p.PeerSequence)
+	if p.Ending {
+		b[48] = 1
+	}
+	le.PutUint64(b[56:], p.Said)
+}
+
+func decodePast(b []byte) Past {
+	return Past{
+		ReignStart: int64(le.Uint64(b[0:])), ReignEnd: int64(le.Uint64(b[8:])), Apart: int64(le.Uint64(b[16:])),
+		Peer: [16]byte(b[24:]), PeerSequence: le.Uint64(b[40:]), Ending: b[48] != 0,
+		Said: le.Uint64(b[56:]),
 	}
 }
 
@@ -169,6 +219,7 @@ func decode(b []byte, slot int) (Superblock, error) {
 		Flags:        Flags(le.Uint32(b[offFlags:])),
 		ResyncTarget: block.Generation(le.Uint64(b[offTarget:])),
 		Register:     decodeRegister(b),
+		Past:         decodePast(b[offPast:]),
 	}
 	s.Generation.Current = block.Generation(le.Uint64(b[offCurrent:]))
 	s.Generation.Bitmap = block.Generation(le.Uint64(b[offBitmap:]))
@@ -179,7 +230,7 @@ func decode(b []byte, slot int) (Superblock, error) {
 	if s.Cluster, err = getName(b[offCluster:offVolume]); err != nil {
 		return Superblock{}, fmt.Errorf("cluster name: %w", err)
 	}
-	if s.Volume, err = getName(b[offVolume:offEnd]); err != nil {
+	if s.Volume, err = getName(b[offVolume:offNamesEnd]); err != nil {
 		return Superblock{}, fmt.Errorf("volume name: %w", err)
 	}
 	if int(b[offSlot]) != slot {

@@ -23,7 +23,7 @@ func (v *Volume) keepConnected() {
 		v.mu.Lock()
 		if err != nil && v.ctx.Err() == nil {
 			v.standAlone = errors.Is(err, errStandAlone)
-			if v.reason != err.Error() {
+			if v.reason != err.Error() && (v.clash == nil || v.reason == "") {
 				v.reason = err.Error()
 				v.touched()
 				v.o.Log("volume "+v.o.Name+": not connected", err)
@@ -98,9 +98,12 @@ func (v *Volume) hello() (wire.Hello, handshake.State, error) {
 		return wire.Hello{}, handshake.State{}, fmt.Errorf("this replica is out of service: %w", err)
 	}
 	s := v.core.Hello()
+	s.Claims = v.claims()
+	if s.Bits { // as the peer will read it
+		s.Changed = max(s.Changed, 1)
+	}
 	h := helloOf(s)
-	h.Cluster, h.Volume, h.Replica = v.o.Cluster, v.o.Name, v.o.Store.Super().ID
-	h.Accepted = v.register.Record.Accepted
+	h.Cluster, h.Volume = v.o.Cluster, v.o.Name
 	return h, s, nil
 }
 
@@ -124,18 +127,12 @@ func (v *Volume) agree(conn *link.Conn, mine *handshake.State) error {
 	if err := conn.Send(wire.Header{Type: wire.TypeVerdict}, body); err != nil {
 		return err
 	}
-	m, err := conn.Receive()
-	if err != nil && d.Kind != handshake.Refuse {
-		return err
-	}
-	defer m.Release()
-	switch theirs, perr := wire.ParseVerdict(m.Payload); {
-	case d.Kind == handshake.Refuse && d.Retry:
-		return errors.New(d.String())
+	theirs, err := peersVerdict(conn)
+	switch {
 	case d.Kind == handshake.Refuse:
-		return fmt.Errorf("%w: %s", errStandAlone, d)
-	case m.Type != wire.TypeVerdict || perr != nil:
-		return fmt.Errorf("handshake: a verdict was expected, %v came: %w", m.Type, perr)
+		return v.refused(d, &peer, err == nil)
+	case err != nil:
+		return err
 	case handshake.Kind(theirs.Decision) != d.Kind.Mirror():
 		return fmt.Errorf("handshake: this node decided %v, the peer %s; %w", d.Kind, theirs.Reason, core.ErrStaleHello)
 	}
@@ -163,17 +160,21 @@ func (v *Volume) up(conn *link.Conn, mine handshake.State) (uint64, error) {
 	hello := conn.Peer()
 	v.mu.Lock()
 	defer v.unlock()
+	peer := stateOf(&hello)
+	if err := v.remember(&mine, &peer); err != nil {
+		return 0, err
+	}
 	if v.closed {
 		return 0, errClosed
 	}
 	v.session++
 	v.conn, v.path = conn, conn.Path()
-	err := v.core.ConnUp(Now(), v.session, mine, stateOf(&hello))
+	err := v.core.ConnUp(Now(), v.session, mine, peer)
 	if err != nil {
 		v.conn, v.path = nil, ""
 		return 0, err
 	}
-	v.reason, v.standAlone = "", false
+	v.reason, v.standAlone, v.clash = "", false, nil
 	v.run()
 	v.running.Add(1)
 	go v.write(conn, v.session)
@@ -225,6 +226,7 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 	for v.received > receiveLimit && !v.closed && v.session == session {
 		v.room.Wait()
 	}
+	v.heard()
 	id := v.core.Receive(Now(), session, msg)
 	if id != 0 {
 		v.received += int64(len(m.Payload))

@@ -201,7 +201,7 @@ func (v *Volume) hide(force bool) error {
 func (v *Volume) Reconnect() {
 	v.mu.Lock()
 	defer v.unlock()
-	v.standAlone, v.reason = false, ""
+	v.standAlone, v.reason, v.clash = false, "", nil
 	v.touched()
 	v.hurry()
 }
@@ -228,6 +228,7 @@ func (v *Volume) State() control.VolumeState {
 		Epoch: w.Reign, Record: v.record, Chosen: w.Chosen,
 		WantShrink: w.WantShrink, ReadyToGrow: w.ReadyToGrow, Frozen: w.Frozen, LeaseLeft: w.Lease - now,
 		CrashedPrimary: w.Crashed, Created: w.Created, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,
+		GivenUp: w.Discard, Apart: v.apart(),
 		Counters: control.Counters{Read: v.counters.read, Written: v.counters.written, Sent: w.Counters.Sent,
 			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Flushes: v.counters.flushes, Mended: w.Counters.Mended},
 	}
@@ -240,7 +241,7 @@ func (v *Volume) State() control.VolumeState {
 	switch {
 	case w.Connected:
 		s.Connection, s.PeerPath, s.ConnectionReason = control.Connected, v.path, ""
-	case v.standAlone:
+	case v.standAlone, v.clash != nil:
 		s.Connection = control.StandAlone
 	}
 	if w.Problem != nil {

@@ -67,17 +67,18 @@ func Accept(l *link.Listener, volume string) (connect Connect, remove func()) {
 func helloOf(s handshake.State) wire.Hello {
 	h := wire.Hello{Node: s.Node, Disk: wire.DiskConsistent, DataSize: s.Usable, AgreedSize: s.Size,
 		Generation: s.Generations, Promised: s.Promised, Reign: s.Reign}
+	putClaims(&h, &s.Claims)
 	if s.Inconsistent {
 		h.Disk = wire.DiskInconsistent
 	}
 	for flag, set := range map[wire.HelloFlags]bool{wire.HelloPrimary: s.Primary, wire.HelloCreated: s.Created,
-		wire.HelloCrashedPrimary: s.Crashed} {
+		wire.HelloCrashedPrimary: s.Crashed, wire.HelloDiscard: s.Discard} {
 		if set {
 			h.Flags |= flag
 		}
 	}
 	if s.Bits {
-		h.OutOfSync = 1
+		h.OutOfSync = max(h.OutOfSync, 1)
 	}
 	return h
 }
@@ -87,6 +88,6 @@ func stateOf(h *wire.Hello) handshake.State {
 		Node: h.Node, Primary: h.Flags.Has(wire.HelloPrimary), Reign: h.Reign, Promised: h.Promised,
 		Created: h.Flags.Has(wire.HelloCreated), Inconsistent: h.Disk == wire.DiskInconsistent,
 		Crashed: h.Flags.Has(wire.HelloCrashedPrimary), Bits: h.OutOfSync > 0, Generations: h.Generation,
-		Size: h.AgreedSize, Usable: h.DataSize,
+		Discard: h.Flags.Has(wire.HelloDiscard), Size: h.AgreedSize, Usable: h.DataSize, Claims: claimsOf(h),
 	}
 }

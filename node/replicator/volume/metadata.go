@@ -14,17 +14,20 @@ func metaOf(s *meta.Superblock) core.Meta {
 		Created: s.Flags.Has(meta.Created), Inconsistent: s.Flags.Has(meta.Inconsistent),
 		Crashed: s.Flags.Has(meta.CrashedPrimary), Active: s.Flags.Has(meta.PrimaryActive),
 		BitmapValid: s.Flags.Has(meta.BitmapValid), ResyncFrom: s.ResyncTarget,
+		Discard: s.Flags.Has(meta.Discard), KeepUndo: s.Flags.Has(meta.KeepUndo), Ending: s.Past.Ending,
 	}
 }
 
 func putMeta(s *meta.Superblock, m core.Meta) {
 	s.Generation, s.AgreedSize, s.ResyncTarget = m.Gen, m.Size, m.ResyncFrom
+	s.Past.Ending = m.Ending
 	for _, f := range []struct {
 		flag meta.Flags
 		set  bool
 	}{
 		{meta.Created, m.Created}, {meta.Inconsistent, m.Inconsistent}, {meta.CrashedPrimary, m.Crashed},
 		{meta.PrimaryActive, m.Active}, {meta.BitmapValid, m.BitmapValid},
+		{meta.Discard, m.Discard}, {meta.KeepUndo, m.KeepUndo},
 	} {
 		s.Flags = s.Flags.Without(f.flag)
 		if f.set {
@@ -73,11 +76,13 @@ func (v *Volume) saveBitmap() {
 
 func (v *Volume) writeMeta() (version uint64) {
 	m, version := v.core.Meta()
-	record, number := v.register.Record, v.recordWanted
+	record, number, peer := v.register.Record, v.recordWanted, v.met
 	v.mu.Unlock()
 	err := v.o.Store.Update(func(s *meta.Superblock) {
+		old := *s
 		putMeta(s, m)
 		s.Register = record
+		stamp(&old, s, peer, time.Now())
 	})
 	v.mu.Lock()
 	v.recordStable = number

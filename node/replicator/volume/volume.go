@@ -22,6 +22,7 @@ import (
 	"gemel/node/block"
 	"gemel/node/replicator/buffer"
 	"gemel/node/replicator/disk"
+	"gemel/node/replicator/handshake"
 	"gemel/node/replicator/link"
 	"gemel/node/replicator/meta"
 	"gemel/node/replicator/resync"
@@ -64,6 +65,7 @@ type Options struct {
 	ConnectInterval time.Duration // between tries
 	Lease           time.Duration // longest lease this voter may have granted before its restart
 	Resync          resync.Limits
+	AfterSplit      handshake.Policy // what settles a split brain without a human
 	// Changed is called, without locks held, after every change of State that a
 	// watcher should see; it must not block.
 	Changed func()
@@ -112,6 +114,9 @@ type Volume struct {
 	standAlone bool
 	reason     string        // why not connected
 	promise    arbiter.Epoch // the peer's, as of its last hello
+	met        met           // the peer of the last meeting; zero: none since the start
+	saying     uint64        // said in the hello of this connection, until the peer speaks
+	clash      *Clash        // why both stand apart, as of the last meeting; nil: they do not
 	path       string
 	shown      Shown // Detach is nil while no device is shown
 	counters   counters

@@ -43,6 +43,8 @@ const (
 	HelloWhole
 	// HelloFresh: the sender's register never took part.
 	HelloFresh
+	// HelloDiscard: the sender's data was given up and is to be overwritten.
+	HelloDiscard HelloFlags = 1 << 11
 )
 
 // Has reports whether every flag of want is set.
@@ -75,6 +77,18 @@ type Hello struct {
 	// Reign is the epoch the sender serves as Primary; zero when it is not.
 	Reign     arbiter.Epoch
 	OutOfSync int64 // bytes that the sender's bitmap marks
+	// Sequence counts the updates of the sender's metadata. PeerReplica and
+	// PeerSequence are the receiver's as the sender wrote them down when they
+	// last met; Said is the sender's own that the receiver wrote down.
+	Sequence     uint64
+	PeerReplica  [16]byte
+	PeerSequence uint64
+	Said         uint64
+	// ReignStart, ReignEnd and Apart are wall times in nanoseconds since 1970:
+	// of the sender's last reign, and since when its bits count. Zero: unknown.
+	ReignStart, ReignEnd, Apart int64
+	// AfterSplit0 and AfterSplit1 are its policies after a split brain.
+	AfterSplit0, AfterSplit1 uint8
 }
 
 // helloFixed is the length of a hello's fixed part. Layout, big endian:
@@ -89,9 +103,14 @@ type Hello struct {
 //	                     88 8 bitmap      200  8 out of sync
 //	                     96 64 history
 //
+//	208  8 sequence      240  8 reign start   264  1 after-sb-0pri
+//	216 16 peer replica  248  8 reign end     265  1 after-sb-1pri
+//	232  8 peer sequence 256  8 apart since   266  6 zero
+//	                                          272  8 said
+//
 // then three names, one length byte and the bytes each: cluster, volume, link.
 // Bytes behind them belong to later versions and are skipped.
-const helloFixed = 208
+const helloFixed = 280
 
 // AppendHello appends the hello's bytes to dst.
 func AppendHello(dst []byte, h *Hello) []byte {
@@ -114,11 +133,32 @@ func AppendHello(dst []byte, h *Hello) []byte {
 	b[188] = byte(h.Accepted.Set)
 	be.PutUint64(b[192:], uint64(h.Reign))
 	be.PutUint64(b[200:], uint64(h.OutOfSync))
+	h.putPast(b[:])
 	dst = append(dst, b[:]...)
 	for _, name := range []string{h.Cluster, h.Volume, h.Link} {
 		dst = appendName(dst, name)
 	}
 	return dst
+}
+
+// putPast and parsePast are the part that tells where the replica comes from.
+func (h *Hello) putPast(b []byte) {
+	be.PutUint64(b[208:], h.Sequence)
+	copy(b[216:], h.PeerReplica[:])
+	be.PutUint64(b[232:], h.PeerSequence)
+	be.PutUint64(b[240:], uint64(h.ReignStart))
+	be.PutUint64(b[248:], uint64(h.ReignEnd))
+	be.PutUint64(b[256:], uint64(h.Apart))
+	b[264], b[265] = h.AfterSplit0, h.AfterSplit1
+	be.PutUint64(b[272:], h.Said)
+}
+
+func (h *Hello) parsePast(b []byte) {
+	h.Sequence, h.PeerReplica, h.PeerSequence = be.Uint64(b[208:]), [16]byte(b[216:]), be.Uint64(b[232:])
+	h.ReignStart, h.ReignEnd = int64(be.Uint64(b[240:])), int64(be.Uint64(b[248:]))
+	h.Apart = int64(be.Uint64(b[256:]))
+	h.AfterSplit0, h.AfterSplit1 = b[264], b[265]
+	h.Said = be.Uint64(b[272:])
 }
 
 func putGenerations(b []byte, g *block.Generations) {
@@ -181,6 +221,7 @@ func (h *Hello) parseFixed(b []byte) {
 	h.Accepted.Set = arbiter.Set(b[188])
 	h.Reign = arbiter.Epoch(be.Uint64(b[192:]))
 	h.OutOfSync = int64(be.Uint64(b[200:]))
+	h.parsePast(b)
 }
 
 // invalid returns the rule that the hello breaks, nil when it breaks none.

@@ -41,9 +41,11 @@ func sampleHello() Hello {
 	h := Hello{VersionMin: 1, VersionMax: 3, Features: 0x11121314, Cluster: "lab", Volume: "data", Link: "private",
 		Node: 1, Disk: DiskConsistent, Flags: HelloCreated | HelloFresh, DataSize: 64 << 20, AgreedSize: 60 << 20,
 		ResyncTarget: 0x21, Promised: 0x22, Accepted: arbiter.Accepted{Epoch: 0x23, Version: 0x24, Set: arbiter.Both},
-		Reign: 0x25, OutOfSync: 0x26}
+		Reign: 0x25, OutOfSync: 0x26, Sequence: 0x27, PeerSequence: 0x28, ReignStart: 0x29, ReignEnd: 0x2a, Apart: 0x2b,
+		AfterSplit0: 0x2c, AfterSplit1: 0x2d, Said: 0x2e}
 	for i := range 16 {
 		h.Nonce[i], h.Echo[i], h.Replica[i] = byte(0xa0+i), byte(0xb0+i), byte(0xc0+i)
+		h.PeerReplica[i] = byte(0xd0 + i)
 	}
 	h.Generation.Current, h.Generation.Bitmap = 0x51, 0x52
 	for i := range h.Generation.History {

@@ -25,6 +25,7 @@ const (
 	Drop                             // end the connection because of Err; ConnDown was already taken into account
 	Release                          // payload ID is not needed any more
 	Changed                          // View differs
+	SaveUndo                         // blocks of Losing, as the local disk holds them, to stable storage → UndoSaved with Version
 )
 
 // Action is one thing the shell must do.

@@ -66,6 +66,12 @@ type Meta struct {
 	// BitmapValid: the saved bitmap covers every block that may differ.
 	BitmapValid bool
 	ResyncFrom  block.Generation // source's generation while this is a target
+	// Discard: the data was given up and is to be overwritten; KeepUndo: what
+	// will be overwritten is kept first.
+	Discard, KeepUndo bool
+	// Ending: the peer may have been told the end of a resync, and carry
+	// Gen.Current, although Gen.Bitmap still counts.
+	Ending bool
 }
 
 // phase of the connection, seen from this replica.
@@ -91,6 +97,7 @@ type Core struct {
 	saveSession              uint64
 	saveTo                   block.Generation
 	endVersion               uint64 // Secondary: metadata version to answer End after
+	endingVersion            uint64 // Primary: metadata version to send End after; 0: sent
 
 	register arbiter.Record
 	primary  bool
@@ -138,7 +145,8 @@ type Core struct {
 
 	pace     *resync.Pace
 	full     bool
-	resyncIn int64 // bytes of resync under way
+	resyncIn int64  // bytes of resync under way
+	losing   losing // what a replica that was given up keeps first
 	problem  error
 	count    Counters
 	seqState uint64
@@ -221,7 +229,7 @@ func (c *Core) Bitmap() []uint64 { return append([]uint64(nil), c.dirty.Words().
 func (c *Core) Hello() handshake.State {
 	return handshake.State{
 		Node: c.cfg.Self, Primary: c.primary, Reign: c.reign, Promised: c.register.Promised, Created: c.meta.Created, Inconsistent: c.meta.Inconsistent,
-		Crashed: c.meta.Crashed, Bits: c.dirty.Bytes() > 0, Generations: c.meta.Gen,
+		Crashed: c.meta.Crashed, Bits: c.dirty.Bytes() > 0, Discard: c.meta.Discard, Generations: c.meta.Gen,
 		Size: c.meta.Size, Usable: c.cfg.Usable,
 	}
 }

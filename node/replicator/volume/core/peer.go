@@ -31,15 +31,17 @@ func (c *Core) ConnUp(now time.Duration, session uint64, mine, peer handshake.St
 	if v.Kind == handshake.Refuse {
 		return fmt.Errorf("handshake: %s", v)
 	}
-	if mine != c.Hello() || !c.Quiet() {
+	current := c.Hello()
+	if current.Claims = mine.Claims; mine != current || !c.Quiet() {
 		return ErrStaleHello
 	}
 	c.agree(size)
 	c.session, c.peer, c.peerEpoch, c.verdict = session, peer, peer.Reign, v.Kind
 	c.phase, c.bitsArrived, c.began = idle, false, false
-	c.beginVersion, c.endVersion = 0, 0
+	c.beginVersion, c.endVersion, c.endingVersion, c.losing = 0, 0, 0, losing{}
 	if c.primary {
 		c.peerMayHold = peer.Current == c.meta.Gen.Current
+		c.meta.Ending = c.meta.Ending && c.peerMayHold
 		c.meet(now)
 	} else {
 		c.follow()
@@ -93,6 +95,9 @@ func (c *Core) begin(now time.Duration) {
 		return
 	}
 	c.began = true
+	if c.peer.Discard && !c.full {
+		c.sendBits() // it keeps what it will lose
+	}
 	c.send(Msg{Kind: Begin, ID: uint64(c.dirty.Bytes()), Gen: c.meta.Gen.Bitmap, From: c.meta.Gen.Current, Full: c.full})
 	c.changed()
 }
@@ -102,7 +107,7 @@ func (c *Core) countFromPeer() {
 	c.full = c.verdict == handshake.SourceFull
 	if c.peer.Current == g.Current {
 		c.rotate()
-	} else if c.full {
+	} else if c.full || c.peer.Discard { // the bits of both are here: they count from what the peer holds
 		handshake.CountFrom(g, c.peer.Current)
 	} else if g.Bitmap != c.peer.Current { // the bits do not count from there after all
 		c.full = true
@@ -118,7 +123,7 @@ func (c *Core) countFromPeer() {
 // rotate opens a new generation; rotateVersion tells when it is stable.
 func (c *Core) rotate() {
 	handshake.Rotate(&c.meta.Gen, c.newGeneration())
-	c.peerMayHold = false
+	c.peerMayHold, c.meta.Ending = false, false
 	c.rotateVersion = c.persist()
 }
 
@@ -289,9 +294,22 @@ func (c *Core) copyRead(now time.Duration, q *request) {
 func (c *Core) conclude() {
 	c.phase = finishing
 	c.waitPeer, c.peerMayHold = true, true
-	c.send(Msg{Kind: End, Gen: c.meta.Gen.Current})
 	c.rebarrier()
+	if c.endingVersion = c.metaVersion; c.meta.Gen.Bitmap != 0 && !c.meta.Ending {
+		c.meta.Ending = true
+		c.endingVersion = c.persist()
+	}
+	c.sendEnd()
 	c.changed()
+}
+
+// sendEnd tells the peer to carry Current, once a crash here could not forget
+// that it may.
+func (c *Core) sendEnd() {
+	if c.phase == finishing && c.endingVersion != 0 && c.metaDurable >= c.endingVersion {
+		c.endingVersion = 0
+		c.send(Msg{Kind: End, Gen: c.meta.Gen.Current})
+	}
 }
 
 // concluded: the peer is whole and holds everything acknowledged, stable.
@@ -300,9 +318,9 @@ func (c *Core) concluded(now time.Duration) {
 		return
 	}
 	c.phase, c.ready, c.peerMayHold = inSync, true, false
-	if c.meta.Gen.Bitmap != 0 || c.meta.Crashed {
+	if c.meta.Gen.Bitmap != 0 || c.meta.Crashed || c.meta.Ending {
 		handshake.Finish(&c.meta.Gen)
-		c.meta.Crashed = false
+		c.meta.Crashed, c.meta.Ending = false, false
 		c.persist()
 	}
 	c.changed()

@@ -14,6 +14,7 @@ var (
 	ErrNotElected   = errors.New("this node's register has not accepted that reign")
 	ErrInconsistent = errors.New("the data here is not whole")
 	ErrBusy         = errors.New("requests of the last role are still under way")
+	ErrDiscarded    = errors.New("the data here was given up; connect the peer, which fills it anew")
 )
 
 // Promote makes the replica Primary of the reign in which chosen was recorded,
@@ -35,7 +36,7 @@ func (c *Core) Promote(now time.Duration, chosen arbiter.Accepted, birth bool) (
 		return c.metaVersion, nil
 	}
 	c.primary, c.reign, c.chosen, c.grow, c.lease = true, chosen.Epoch, chosen, arbiter.Accepted{}, 0
-	c.peerMayHold = c.meta.Gen.Bitmap == 0
+	c.peerMayHold = c.meta.Gen.Bitmap == 0 || c.meta.Ending
 	if c.meta.Created {
 		c.bear()
 	}
@@ -68,6 +69,8 @@ func (c *Core) mayPromote(chosen arbiter.Accepted, birth bool) error {
 			"campaign again", chosen.Epoch, chosen.Version, ErrNotElected, c.register.Promised, a.Epoch, a.Version)
 	case c.meta.Inconsistent && !(birth && c.meta.Created), c.meta.Created && !birth:
 		return fmt.Errorf("promote: %w: connect the peer and let the resync finish, or restore a backup", ErrInconsistent)
+	case c.meta.Discard:
+		return fmt.Errorf("promote: %w", ErrDiscarded)
 	case !c.primary && !c.Quiet():
 		return fmt.Errorf("promote: %w; try again", ErrBusy)
 	}

@@ -70,6 +70,8 @@ func (c *Core) obey(now time.Duration, m Msg) ID {
 	switch m.Kind {
 	case Data, ResyncData:
 		return c.theirWrite(now, m)
+	case Bits:
+		c.lose(m)
 	case Begin:
 		c.becomeTarget(now, m)
 	case ReadRequest:
@@ -140,6 +142,9 @@ func (c *Core) becomeTarget(now time.Duration, m Msg) {
 	if c.phase != idle || c.verdict != handshake.TargetBitmap && c.verdict != handshake.TargetFull {
 		return
 	}
+	if c.keepFirst(m) {
+		return
+	}
 	if c.meta.Gen.Current != m.Gen {
 		c.meta.Gen.Push(c.meta.Gen.Current)
 		c.meta.Gen.Current = m.Gen
@@ -147,6 +152,7 @@ func (c *Core) becomeTarget(now time.Duration, m Msg) {
 	c.full = m.Full
 	c.pace = resync.NewPace(now, int64(m.ID), resync.Limits{})
 	c.meta.Inconsistent, c.meta.Created, c.meta.Crashed = true, false, false
+	c.meta.Discard, c.meta.KeepUndo, c.meta.Ending = false, false, false
 	c.meta.ResyncFrom = m.From
 	c.beginVersion = c.persist()
 	c.changed()
@@ -222,6 +228,7 @@ func (c *Core) BitmapSaved(err error) {
 		handshake.Adopt(&c.meta.Gen, c.saveTo)
 		c.meta.Inconsistent, c.meta.Created, c.meta.Crashed = false, false, false
 		c.meta.ResyncFrom, c.meta.BitmapValid = 0, true
+		c.meta.Discard, c.meta.KeepUndo, c.meta.Ending = false, false, false
 		c.endVersion = c.persist()
 	}
 	c.changed()
@@ -237,6 +244,7 @@ func (c *Core) Persisted(now time.Duration, version uint64, err error) {
 	c.metaDurable = max(c.metaDurable, version)
 	if c.primary {
 		c.begin(now)
+		c.sendEnd()
 		c.review(now)
 		return
 	}

@@ -13,7 +13,7 @@ var errSimDisk = errors.New("simulated disk failure")
 
 // badRead is a read of the application at which the Primary's disk failed.
 func (s *sim) badRead(n *simNode) {
-	if !n.up || !n.core.primary || len(n.requests) > 12 {
+	if !n.up || !n.core.primary || len(n.requests) > 12 || s.split != nil {
 		return
 	}
 	off := s.rng.Intn(simBlocks)
@@ -34,7 +34,7 @@ func (s *sim) diskFails(n *simNode, a Action) bool {
 	switch {
 	case a.Kind != Write && a.Kind != Sync && a.Kind != Read:
 		return false
-	case !n.broken && (s.calm || s.rng.Intn(1200) != 0):
+	case !n.broken && (s.calm || s.split != nil || s.rng.Intn(1200) != 0):
 		return false
 	}
 	if !n.broken {

@@ -31,7 +31,7 @@ func (s *sim) tell() {
 }
 
 func (s *sim) campaign(n *simNode) {
-	if !n.up || n.meta.Inconsistent && !n.meta.Created {
+	if !n.up || n.core.meta.Discard || n.meta.Inconsistent && !n.meta.Created {
 		return
 	}
 	birth := s.maxEp == 0

@@ -83,6 +83,9 @@ type sim struct {
 	calm    bool             // nothing breaks any more
 	broken  int              // disks that failed
 	mended  int              // reads answered by the peer and written anew
+	kept    int              // undo files written
+	split   *splitter        // nil: the voters are obeyed
+	noPower bool             // crashes keep what the disk cached
 }
 
 func newSim(t *testing.T, seed int64) *sim {
@@ -113,6 +116,7 @@ func (s *sim) failf(format string, args ...any) {
 
 func (s *sim) boot(n *simNode) {
 	n.boots++
+	s.split.booted(n)
 	n.up = true
 	n.reg = arbiter.Boot(n.reg.Record, s.now, simTerm)
 	n.payload, n.requests, n.ops = map[ID][]uint64{}, map[ID]int{}, nil
@@ -126,7 +130,7 @@ func (s *sim) boot(n *simNode) {
 func (s *sim) do(n *simNode) {
 	for _, a := range append([]Action(nil), n.core.Take()...) {
 		switch a.Kind {
-		case Write, Read, Sync, Persist, SaveBitmap:
+		case Write, Read, Sync, Persist, SaveBitmap, SaveUndo:
 			n.ops = append(n.ops, simOp{a})
 		case Send:
 			s.logf("%d sends %d id %x %v", n.id, a.Msg.Kind, a.Msg.ID, a.Msg.Range)
@@ -158,6 +162,9 @@ func (s *sim) completed(n *simNode, a Action) {
 		return
 	}
 	w.acked, w.stable = true, w.fua
+	if s.split != nil {
+		return
+	}
 	// The other may have been elected since; then it must not have answered yet.
 	if e := n.core.reign; s.served[1-n.id] > e {
 		s.failf("node %d answered request %d in epoch %d after node %d answered a write in epoch %d", n.id, i, e, 1-n.id, s.served[1-n.id])
@@ -216,10 +223,15 @@ func (s *sim) connect() {
 	ha, hb := a.core.Hello(), b.core.Hello()
 	va := handshake.Decide(ha, hb)
 	if va.Kind == handshake.Refuse {
-		if !va.Retry {
+		if s.split != nil {
+			s.split.refused(va)
+		} else if !va.Retry {
 			s.failf("refused: %v\n%+v\n%+v", va, ha, hb)
 		}
 		return
+	}
+	if s.split != nil {
+		s.split.before(a, b, va)
 	}
 	s.session++
 	s.linked = true
@@ -256,6 +268,7 @@ func (s *sim) runOp(n *simNode, i int) {
 		if a.FUA {
 			copy(n.disk.stable[first:first+count], n.payload[a.ID])
 		}
+		s.split.wrote(n, a.ID)
 		n.core.LocalDone(s.now, a.ID, nil)
 	case Read:
 		n.payload[a.ID] = append([]uint64(nil), n.disk.visible[first:first+count]...)
@@ -271,6 +284,8 @@ func (s *sim) runOp(n *simNode, i int) {
 		n.disk.stable = n.disk.visible
 		n.words = n.core.Bitmap()
 		n.core.BitmapSaved(nil)
+	case SaveUndo:
+		s.saveUndo(n, a)
 	}
 	s.do(n)
 }
@@ -285,6 +300,9 @@ func (s *sim) deliver(n *simNode) {
 	id := n.core.Receive(s.now, m.session, m.m)
 	if id != 0 {
 		n.payload[id] = m.data
+		if s.split != nil && m.m.Kind == ResyncData {
+			s.split.copies[n.id][id] = true
+		}
 	}
 	s.do(n)
 }
@@ -370,6 +388,7 @@ func (s *sim) submit(n *simNode, flush bool) {
 
 // crash kills the replicator; power also drops what was not synced.
 func (s *sim) crash(n *simNode, power bool) {
+	power = power && !s.noPower
 	s.logf("crash %d power %v", n.id, power)
 	for _, op := range n.ops {
 		if op.a.Kind == Write && s.rng.Intn(2) == 0 {
@@ -400,6 +419,9 @@ func (s *sim) crash(n *simNode, power bool) {
 
 // check looks whether disk d may be what a Primary serves.
 func (s *sim) check(n *simNode, why string) {
+	if s.split != nil {
+		return // what was given up by hand is gone
+	}
 	var floor [simBlocks]int // newest guaranteed write per block, as number
 	for i, w := range s.truth {
 		if w.flush || w.read || !w.stable && (!w.acked || w.lost) {
@@ -485,6 +507,8 @@ func (s *sim) step(calm bool) {
 			n.core.Demote(s.now) // after everything was answered; unflushed writes stay marked
 			s.do(n)
 		}
+	case k < 995:
+		s.discard(n)
 	}
 	s.compare()
 }

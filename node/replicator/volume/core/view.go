@@ -17,6 +17,8 @@ type View struct {
 	Created      bool
 	Inconsistent bool
 	Crashed      bool
+	Discard      bool // given up, or being kept before it is overwritten
+	Keeping      bool // the undo file is being written
 	Connected    bool
 	PeerWhole    bool // and in sync
 	InSync       bool // connected to a Primary (or a Secondary) with the same data
@@ -44,7 +46,7 @@ type Resync struct {
 func (c *Core) View(now time.Duration) View {
 	v := View{
 		Primary: c.primary, Reign: c.reign, Chosen: c.chosen, Size: c.size(), Created: c.meta.Created,
-		Inconsistent: c.meta.Inconsistent, Crashed: c.meta.Crashed, Connected: c.phase != off,
+		Inconsistent: c.meta.Inconsistent, Crashed: c.meta.Crashed, Discard: c.meta.Discard, Keeping: c.losing.asked, Connected: c.phase != off,
 		InSync: c.phase == inSync, PeerState: c.peer, ReadyToGrow: c.ready && c.phase == inSync,
 		Lease: c.lease, Problem: c.problem, Gen: c.meta.Gen, Counters: c.count, Seq: c.seqState,
 	}
