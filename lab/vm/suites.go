@@ -14,4 +14,5 @@ type suite struct {
 // there: what they need is in the machine.
 var suites = []suite{
 	{name: "fuseloop", path: "gemel/node/frontend/fuseloop", limit: 5 * time.Minute},
+	{name: "nbd", path: "gemel/node/frontend/nbd", args: []string{"-test.run=Kernel|Sweep|Usable"}, limit: 5 * time.Minute},
 }

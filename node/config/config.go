@@ -90,12 +90,13 @@ type Volume struct {
 // Ways to show a volume.
 const (
 	FrontendAuto      = "auto" // the best that shows a device of the kernel
+	FrontendNBD       = "nbd"
 	FrontendFuseLoop  = "fuseloop"
 	FrontendNBDSocket = "nbd-socket" // no device of the kernel
 )
 
 // Frontends lists what a volume's frontend may be.
-func Frontends() []string { return []string{FrontendAuto, FrontendFuseLoop, FrontendNBDSocket} }
+func Frontends() []string { return []string{FrontendAuto, FrontendNBD, FrontendFuseLoop, FrontendNBDSocket} }
 
 // Mount says where the volume's file system goes; an empty Path mounts nothing.
 type Mount struct {

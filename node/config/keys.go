@@ -64,7 +64,7 @@ var keys = []Key{
 
 	{"volumes[].name", Text, "", "", "Name of a volume: a-z, 0-9 and dashes, up to 32 characters. Required."},
 	{"volumes[].device", Text, "path", "", "Backing device or file on this node; all of it belongs to gemel. Required."},
-	{"volumes[].frontend", Text, "", "auto", "How the Primary shows the volume. auto: the best the kernel offers; fuseloop: a loop device over FUSE; nbd-socket: no device of the kernel, but an NBD server on a unix socket in device-dir, for programs that speak NBD (qemu-img, nbdcopy, fio)."},
+	{"volumes[].frontend", Text, "", "auto", "How the Primary shows the volume. auto: the first of the next ones that the kernel offers; nbd: /dev/nbdN, needs the module nbd; fuseloop: a loop device over FUSE; nbd-socket: no device of the kernel, but an NBD server on a unix socket in device-dir, for programs that speak NBD (qemu-img, nbdcopy, fio)."},
 	{"volumes[].disk-timeout", Duration, "", "20s", "How long the backing device may keep a request before it is given up and the peer takes over. 1s to 10m; 0 waits for ever."},
 	{"volumes[].mount.path", Text, "directory", "", "Where the Primary mounts the file system. Nothing is mounted when not given."},
 	{"volumes[].mount.type", Text, "", "ext4", "Type of the file system: ext4 or xfs."},

@@ -27,6 +27,7 @@ type way struct {
 // kernelWays show a device of the kernel, the best first: `auto` takes the first
 // that works.
 var kernelWays = []way{
+	{config.FrontendNBD, nbd.Usable, attachNBD},
 	{config.FrontendFuseLoop, usableAlways, attachFuseLoop},
 }
 
@@ -37,6 +38,10 @@ func usableAlways() error { return nil }
 
 func attachFuseLoop(ctx context.Context, o frontend.Options, dev block.Device) (frontend.Attachment, error) {
 	return fuseloop.Attach(ctx, o, dev)
+}
+
+func attachNBD(ctx context.Context, o frontend.Options, dev block.Device) (frontend.Attachment, error) {
+	return nbd.Attach(ctx, o, dev)
 }
 
 func listenNBD(_ context.Context, o frontend.Options, dev block.Device) (frontend.Attachment, error) {

@@ -20,6 +20,11 @@ type server struct {
 	memory      *memory
 	last        atomic.Pointer[error] // newest error of the device, for diagnosis
 
+	// ofKernel: the end of one connection ends all, and zeroes are written for a
+	// client that was not offered it: a kernel device keeps this ability of an
+	// earlier owner.
+	ofKernel bool
+
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{}
 	closed  bool
@@ -62,6 +67,9 @@ func (s *server) leave(nc net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, nc)
+	if s.ofKernel {
+		s.cutLocked()
+	}
 	if len(s.conns) == 0 && s.idle != nil {
 		close(s.idle)
 		s.idle = nil
@@ -96,6 +104,10 @@ func (s *server) closeIdle(ctx context.Context) error {
 func (s *server) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.cutLocked()
+}
+
+func (s *server) cutLocked() {
 	s.closed = true
 	for nc := range s.conns {
 		_ = nc.Close()
@@ -104,7 +116,11 @@ func (s *server) cut() {
 
 // do carries a request out and leaves the result in j.err.
 func (s *server) do(j *job) {
-	if j.err = j.check(s.export.size, s.export.offer); j.err != eOK {
+	offer := s.export.offer
+	if s.ofKernel {
+		offer |= flagWriteZeroes
+	}
+	if j.err = j.check(s.export.size, offer); j.err != eOK {
 		return
 	}
 	if err := s.carry(j); err != nil {
@@ -133,12 +149,28 @@ func (s *server) carry(j *job) error {
 	case cmdTrim:
 		err = s.dev.(block.Discarder).Discard(j.off, int64(j.length))
 	case cmdWriteZeroes:
-		err = s.dev.(block.Zeroer).WriteZeroes(j.off, int64(j.length), j.flags&cmdFlagNoHole != 0)
+		err = s.zero(j.off, int64(j.length), j.flags&cmdFlagNoHole != 0)
 	}
 	if err == nil && fua {
 		return s.dev.Flush()
 	}
 	return err
+}
+
+// zero writes zeroes, as data where the device knows no better.
+func (s *server) zero(off, n int64, keep bool) error {
+	if z, ok := s.dev.(block.Zeroer); ok {
+		return z.WriteZeroes(off, n, keep)
+	}
+	zeroes := s.memory.get(int(min(n, piece)))
+	defer s.memory.put(zeroes)
+	clear(zeroes)
+	for end := off + n; off < end; off += int64(len(zeroes)) {
+		if err := s.write(zeroes[:min(int64(len(zeroes)), end-off)], off); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pieces does a long request a piece after the other.
