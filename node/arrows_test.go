@@ -37,6 +37,7 @@ var arrows = map[string]map[string]string{
 	"node/frontend":             {"node/block": "shows a Device"},
 	"node/frontend/fuseloop":    {"node/block": "shows a Device", "node/frontend": "is a frontend"},
 	"node/frontend/nbd":         {"node/block": "shows a Device", "node/frontend": "is a frontend"},
+	"node/frontend/ublk":        {"node/block": "shows a Device", "node/frontend": "is a frontend"},
 	"node/frontend/frontendtest": {
 		"node/block": "provides Devices", "node/frontend": "tests frontends"},
 	"node/config":           {},

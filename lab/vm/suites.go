@@ -15,4 +15,5 @@ type suite struct {
 var suites = []suite{
 	{name: "fuseloop", path: "gemel/node/frontend/fuseloop", limit: 5 * time.Minute},
 	{name: "nbd", path: "gemel/node/frontend/nbd", args: []string{"-test.run=Kernel|Sweep|Usable"}, limit: 5 * time.Minute},
+	{name: "ublk", path: "gemel/node/frontend/ublk", limit: 10 * time.Minute},
 }
