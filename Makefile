@@ -34,7 +34,7 @@ lab-down: ## remove the lab with all it made, and the engine if the lab started 
 lab-status: ## show boxes, cables and disks (root)
 	@bin/lab status --lab $(LAB)
 
-test: lint unit enumeration scenarios ## lint, unit tests (race), the safety core's enumeration, scenarios on the lab (root)
+test: lint unit enumeration sim scenarios ## lint, unit tests (race), the safety core's enumeration, the simulated pair, scenarios on the lab (root)
 
 unit: ## unit tests with the race detector
 	$(GO) test -race $$($(GO) list ./... | grep -v '/scenarios')
@@ -42,6 +42,14 @@ unit: ## unit tests with the race detector
 # Without the race detector, which would leave time for a third of the bounds only.
 enumeration: ## the explicit-state check of the safety core, with its mutants
 	$(GO) test -count=1 ./node/failover/reign/check
+
+SEEDS ?= 200
+FIRST ?= 1
+sim: ## the whole pair simulated from seeds: make sim SEEDS=2000 [FIRST=1]
+	@$(GO) run ./lab/sim/simulate -first $(FIRST) -seeds $(SEEDS)
+
+sim-mutants: ## patched copies of the product; the simulation must find each of them
+	@$(GO) run ./lab/sim/simulate -mutants -seeds $(or $(filter-out 200,$(SEEDS)),2000)
 
 scenarios: image build ## Ginkgo scenarios on a container lab of their own (root)
 	@$(GO) test -count=1 -v -timeout 60m ./scenarios/... -ginkgo.label-filter='$(or $(LABEL),!soak)' -ginkgo.v; \
@@ -65,10 +73,13 @@ vuln: $(VULN) ## known vulnerabilities in what the binary calls, when their data
 	elif [ $$code = 3 ]; then echo "$$out"; exit 1; \
 	else echo "govulncheck: skipped, its database cannot be reached: $$(echo "$$out" | tail -n 1 | cut -c1-120)"; fi
 
+SIM_FOR ?= 1h
 soak: image build ## the long runs: larger bounds, repeated faults (root)
 	GEMEL_CHECK_BOUND=large $(GO) test -count=1 -run Large -timeout 2h ./node/failover/reign/check
 	GEMEL_WALKS=20000 $(GO) test -count=1 -run Walk -timeout 1h ./node/failover
 	$(GO) test -count=1 -timeout 1h ./node/replicator/volume/core -sim.seeds=20000
+	$(GO) run ./lab/sim/simulate -for $(SIM_FOR)
+	$(MAKE) --no-print-directory sim-mutants
 	$(GO) test -count=1 -v -timeout 6h ./scenarios/... -ginkgo.label-filter='soak' -ginkgo.v
 
 bench: prepare ## compare with a raw loop device and a qemu mirror in one run (root)

@@ -145,6 +145,7 @@ func report(s control.VolumeState) failover.ReplicaReport {
 		Usable:  problem == "",
 		Problem: problem,
 		Created: s.Created,
+		Blank:   s.Blank,
 		// Whole says nothing of currency: that is the voters' to know.
 		DiskWhole:      attached && s.Disk != control.Inconsistent,
 		Primary:        s.Role == control.Primary,

@@ -20,13 +20,20 @@ func (m *Machine) runCourse() {
 	m.course.running = true
 	run := Run{Step: m.course.current(), Timeout: m.cfg.StepTimeout}
 	if run.Step == StepPromote {
-		run.Chosen, run.Birth, run.Forced = m.prop.Chosen(), m.prop.Birth(), m.forced
+		m.birth = m.bears()
+		run.Chosen, run.Birth, run.Forced = m.prop.Chosen(), m.birth, m.forced
 	}
 	if run.Step == StepFsck {
-		run.Birth = m.prop.Birth()
+		run.Birth = m.birth
 	}
 	m.do(run)
 }
+
+// bears reports whether this reign is the volume's first. It may be although
+// the voters are not new any more: a first election that came to nothing, since
+// its winner died or was overtaken before it had promoted its replica, would
+// otherwise leave a volume that nobody may ever begin.
+func (m *Machine) bears() bool { return m.prop.Birth() || m.replica.Blank && !m.forced }
 
 // readyToPromote holds the course of a resumed reign until its newest set is
 // known to be chosen.

@@ -127,6 +127,7 @@ type ReplicaReport struct {
 	Usable         bool   // attached to a good disk with metadata
 	Problem        string // why not
 	Created        bool   // never used in any reign
+	Blank          bool   // Created, and so is the connected peer's
 	DiskWhole      bool   // not Inconsistent, not Diskless
 	Primary        bool
 	Epoch          arbiter.Epoch // of the reign it serves

@@ -59,6 +59,7 @@ type Machine struct {
 	told         arbiter.Accepted // last chosen set given to the replica
 	tellAgain    time.Duration
 	forced       bool          // this reign rests on an operator's word
+	birth        bool          // this reign is the volume's first
 	decideAt     time.Duration // by hand: when missing answers are given up
 	stopped      bool          // agent is leaving: no campaigns any more
 

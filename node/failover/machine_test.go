@@ -446,3 +446,17 @@ func trouble(w *world, r *rand.Rand) {
 		}
 	}
 }
+
+// TestBirthThatCameToNothingIsRepeated lets the winner of a volume's first
+// election die before it promoted its replica: the voters are not new any more,
+// but nothing of the volume exists, so the next election is its birth.
+func TestBirthThatCameToNothingIsRepeated(t *testing.T) {
+	w := newWorld(t)
+	w.nodes[0].failing[StepPromote] = "overtaken"
+	w.pass(3 * time.Second)
+	if w.nodes[0].reg.Record.Fresh || w.serving() != nil {
+		t.Fatal("the first election was to be won in vain")
+	}
+	delete(w.nodes[0].failing, StepPromote)
+	w.healthy(60 * time.Second)
+}

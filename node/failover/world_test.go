@@ -244,6 +244,7 @@ func (w *world) pass(d time.Duration) {
 		w.replicas()
 		for _, b := range w.nodes {
 			b.replica.Record = b.reg.Record
+			b.replica.Blank = w.blank()
 			b.replica.LeaseLeft = b.lease - w.now
 			w.feed(b.id, Replica{State: b.replica})
 			w.feed(b.id, AddressNIC{Up: b.nic})
@@ -254,6 +255,16 @@ func (w *world) pass(d time.Duration) {
 		}
 		w.check()
 	}
+}
+
+// blank reports that both replicas are connected and were never used.
+func (w *world) blank() bool {
+	for _, b := range w.nodes {
+		if !b.up || !b.replica.Created || w.cut[[2]arbiter.NodeID{b.id, 1 - b.id}] {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *world) beat(b *box) {

@@ -76,6 +76,9 @@ type VolumeState struct {
 	CrashedPrimary bool `json:"crashed_primary"`
 	// Created: metadata is new and no reign has ever used this replica.
 	Created bool `json:"created"`
+	// Blank: connected, and the peer's replica is Created too: nothing of the
+	// volume exists on either node.
+	Blank bool `json:"blank,omitempty"`
 
 	// GivenUp: the data here is to be overwritten by the peer's.
 	GivenUp bool `json:"given_up"`

@@ -20,6 +20,7 @@ type View struct {
 	Discard      bool // given up, or being kept before it is overwritten
 	Keeping      bool // the undo file is being written
 	Connected    bool
+	Blank        bool // connected, and no reign ever used either replica: nothing of the volume exists
 	PeerWhole    bool // and in sync
 	InSync       bool // connected to a Primary (or a Secondary) with the same data
 	PeerState    handshake.State
@@ -53,6 +54,7 @@ func (c *Core) View(now time.Duration) View {
 	// A set without the peer, whose disk is the only good one, would help nobody.
 	v.WantShrink = c.primary && c.setHasPeer() && c.phase != inSync && c.problem == nil
 	v.PeerWhole = c.phase == inSync
+	v.Blank = c.phase != off && c.meta.Created && c.peer.Created
 	if !c.primary && c.phase != off && c.peer.Primary {
 		v.Reign = c.peerEpoch
 	}

@@ -1,0 +1,182 @@
+package sim
+
+import (
+	"errors"
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/replicator/disk/crashdisk"
+	"gemel/node/replicator/meta"
+	"gemel/node/replicator/volume"
+)
+
+// diskOp is a request that the disk has not answered. Whether it has its effect
+// when it is made or when it is answered is drawn: a sync may have reached what
+// was completed after it, or not.
+type diskOp struct {
+	run   func() error // what it does to the disk; nil once it is done
+	tear  func()       // what a crash makes of it while it is under way
+	meta  bool
+	ended bool
+}
+
+// atDisk makes a request of the disk; done is told when it is answered.
+func (r *replicator) atDisk(latency time.Duration, op *diskOp, done func(error)) {
+	r.ops = append(r.ops, op)
+	var err error
+	if op.run != nil && op.tear == nil && r.b.dice.one(2) {
+		err = op.run()
+		op.run = nil
+	}
+	r.after(latency*time.Duration(r.b.slow), func() {
+		if op.run != nil {
+			err = op.run()
+		}
+		op.ended = true
+		r.forgetOps()
+		done(err)
+	})
+}
+
+func (r *replicator) forgetOps() {
+	for len(r.ops) > 0 && r.ops[0].ended {
+		r.ops = r.ops[1:]
+	}
+}
+
+// latency of a write or read of n bytes.
+func (r *replicator) latency(n int64) time.Duration {
+	return r.b.dice.span(50*time.Microsecond, 4*time.Millisecond) + time.Duration(n)*8
+}
+
+func (r *replicator) syncLatency() time.Duration {
+	return r.b.dice.span(time.Millisecond, 20*time.Millisecond)
+}
+
+// keepMeta is the only writer of metadata, one update at a time; what is asked
+// for meanwhile goes with the next.
+func (r *replicator) keepMeta() {
+	switch {
+	case r.metaBusy:
+	case r.saveWanted:
+		r.saveBitmap()
+	case r.metaWanted != r.metaWritten || r.recordWanted != r.recordStable:
+		r.writeMeta()
+	}
+}
+
+func (r *replicator) saveBitmap() {
+	r.saveWanted, r.metaBusy = false, true
+	words := r.core.Bitmap()
+	words = append(words, make([]uint64, max(r.store.Words()-len(words), 0))...)[:r.store.Words()]
+	r.update(func() error {
+		if err := r.b.disk.Sync(); err != nil {
+			return err
+		}
+		return r.store.SaveBitmap(words)
+	}, func(err error) { r.core.BitmapSaved(err) })
+}
+
+func (r *replicator) writeMeta() {
+	r.metaBusy = true
+	m, version := r.core.Meta()
+	record, number := r.register.Record, r.recordWanted
+	r.update(func() error {
+		return r.store.Update(func(s *meta.Superblock) {
+			volume.Remember(s, m)
+			s.Register = record
+		})
+	}, func(err error) {
+		r.metaWritten, r.recordStable = version, number
+		if err == nil && r.record != record {
+			r.record = record
+			r.touched()
+		}
+		r.core.Persisted(r.b.clock(), version, err)
+	})
+}
+
+// update runs one update of the metadata.
+func (r *replicator) update(run func() error, done func(error)) {
+	if r.b.cutMeta > 0 {
+		r.cutPower(run)
+		return
+	}
+	r.atDisk(r.syncLatency(), &diskOp{run: run, meta: true}, func(err error) {
+		if err != nil {
+			r.w.broken("metadata can be written", "%s: %v", names[r.b.id], err)
+		}
+		r.metaBusy = false
+		done(err)
+		r.run()
+		r.witnessRecord()
+	})
+}
+
+// errCut ends the requests of a device whose power fails.
+var errCut = errors.New("the power fails here")
+
+// tornUpdate runs an update only as far as before its request number n.
+func (r *replicator) tornUpdate(run func() error, n int) {
+	first := r.b.disk.Ops()
+	r.b.disk.Inject(func(o crashdisk.Op) error {
+		if o.N >= first+n {
+			return errCut
+		}
+		return nil
+	})
+	if run() != nil {
+		r.w.stats.Torn++
+	}
+	r.b.disk.Inject(nil)
+}
+
+// cutPower fails the box's power in the middle of the update.
+func (r *replicator) cutPower(run func() error) {
+	r.w.tell("the power of %s fails before request %d of a metadata update", names[r.b.id], r.b.cutMeta)
+	r.tornUpdate(run, r.b.cutMeta-1)
+	r.b.cutMeta = 0
+	b := r.b
+	b.w.after(0, func() {
+		b.powerOff()
+		b.w.after(b.dice.span(200*time.Millisecond, 6*time.Second), b.powerOn)
+	})
+}
+
+// die ends the process; requests under way reach the disk in part.
+func (r *replicator) die(closeSockets bool) {
+	for _, op := range r.ops {
+		switch {
+		case op.ended:
+		case op.tear != nil:
+			op.tear()
+		case op.run != nil && op.meta && r.b.dice.one(2):
+			r.tornUpdate(op.run, r.b.dice.IntN(5))
+		case op.run != nil && r.b.dice.one(2):
+			_ = op.run() // its answer is nobody's any more
+		}
+	}
+	r.b.repl = nil
+	if r.end != nil {
+		r.end.abandon(closeSockets)
+	}
+	r.w.net.ownerDied(r)
+}
+
+// stableRecord waits until the register as it is now is on stable storage.
+func (r *replicator) stableRecord(changed bool, then func()) {
+	if changed {
+		r.recordWanted++
+		r.core.Accepted(r.b.clock(), r.register.Record)
+	}
+	want := r.recordWanted
+	r.when(0, func() bool { return r.recordStable >= want }, func(bool) { then() })
+	r.run()
+}
+
+// witnessRecord tells the oracle what this voter's storage holds now.
+func (r *replicator) witnessRecord() {
+	if r.record.Accepted != (arbiter.Accepted{}) {
+		r.w.truth.recorded(r.b.id, r.record.Accepted)
+	}
+}

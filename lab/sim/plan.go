@@ -1,0 +1,245 @@
+package sim
+
+import (
+	"fmt"
+	"sort"
+	"time"
+
+	"gemel/node/arbiter"
+	"gemel/node/failover"
+)
+
+// Kind is a kind of fault.
+type Kind uint8
+
+// Kinds of faults.
+const (
+	KillReplicator Kind = iota
+	KillAgent
+	PowerCut     // of one box
+	PowerCutAll  // of both boxes at once
+	CutMetadata  // of one box, in the middle of a metadata update
+	WitnessPower // of the witness
+	BreakLink    // the replication connection is reset
+	CutCables    // between the boxes, both ways
+	CutOneWay    // from one box to the other
+	CutOneLink   // the private link only
+	CutWitness   // between one box and the witness
+	Pause        // nothing runs on one box; its clock goes on
+	SlowDisk     // of one box
+	SlowNetwork  //
+	Switchover   // an operator's order
+	ReplayOld    // writes of an old reign arrive on a living connection
+	CutInResync  // power cut of one box in the middle of the next resync
+	kinds        = int(CutInResync) + 1
+)
+
+var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", "power cut of both boxes",
+	"power cut inside a metadata update", "power cut of the witness", "connection reset", "all cables cut",
+	"one direction cut", "private link cut", "box cut off from the witness", "box paused", "slow disk", "slow network",
+	"switchover ordered", "writes of an old reign replayed",
+	"power cut inside a resync"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// Fault is something that goes wrong.
+type Fault struct {
+	At   time.Duration // simulated
+	Kind Kind
+	Node arbiter.NodeID
+	For  time.Duration // until it is over; 0: it has no end
+	N    int           // CutMetadata: before which request; SlowDisk: how many times slower
+}
+
+func (f Fault) String() string {
+	s := fmt.Sprintf("%9.4f  %v", f.At.Seconds(), f.Kind)
+	switch f.Kind {
+	case PowerCutAll, WitnessPower, BreakLink, CutCables, CutOneLink, SlowNetwork:
+	default:
+		s += " (" + names[f.Node] + ")"
+	}
+	if f.For > 0 {
+		s += fmt.Sprintf(" for %v", f.For.Round(time.Millisecond))
+	}
+	return s
+}
+
+// Plan is everything that chance decides before a run, and the seed of the rest.
+type Plan struct {
+	Seed       uint64
+	Length     time.Duration // of the part with faults
+	Faults     []Fault       // by time
+	ResyncRate int64         // bytes per second, 0: no limit
+	Extent     int64         // bytes of one piece of a resync
+}
+
+// Draw makes the plan of a seed.
+func Draw(seed uint64) Plan {
+	dice := newChances(seed ^ 0x706c616e).misc
+	p := Plan{Seed: seed, Length: dice.span(8*time.Second, 40*time.Second), Extent: 64 << 10}
+	if dice.one(3) {
+		p.ResyncRate = 256<<10 + dice.Int64N(1<<20)
+	}
+	at := dice.span(time.Second, 8*time.Second)
+	for at < p.Length {
+		for range 1 + dice.IntN(3)*dice.IntN(2) { // troubles do not come alone
+			p.Faults = append(p.Faults, drawFault(dice, at+dice.span(0, time.Second)))
+		}
+		at += dice.span(200*time.Millisecond, 9*time.Second)
+	}
+	sort.SliceStable(p.Faults, func(i, j int) bool { return p.Faults[i].At < p.Faults[j].At })
+	return p
+}
+
+// odds of the kinds.
+var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8}
+
+func drawFault(dice dice, at time.Duration) Fault {
+	total := 0
+	for _, o := range odds {
+		total += o
+	}
+	n, k := dice.IntN(total), 0
+	for n >= odds[k] {
+		n -= odds[k]
+		k++
+	}
+	f := Fault{At: at, Kind: Kind(k), Node: arbiter.NodeID(dice.IntN(2))}
+	switch f.Kind {
+	case KillReplicator, KillAgent:
+		f.For = dice.span(50*time.Millisecond, 4*time.Second)
+	case PowerCut, PowerCutAll, WitnessPower, CutInResync:
+		f.For = dice.span(200*time.Millisecond, 10*time.Second)
+	case CutCables, CutOneWay, CutOneLink, CutWitness, Pause, SlowDisk, SlowNetwork:
+		f.For = dice.span(100*time.Millisecond, 9*time.Second)
+	}
+	switch f.Kind {
+	case CutMetadata:
+		f.N = 1 + dice.IntN(5)
+	case CutInResync:
+		f.N = dice.IntN(1000)
+	case SlowDisk:
+		f.N = 2 + dice.IntN(40)
+	}
+	return f
+}
+
+// schedule lets the plan's faults happen, and everything heal at its end.
+func (w *world) schedule() {
+	for _, f := range w.plan.Faults {
+		w.after(f.At-w.now, func() { w.inject(f) })
+	}
+	w.after(w.plan.Length-w.now, w.heal)
+}
+
+func (w *world) inject(f Fault) {
+	if w.calm {
+		return
+	}
+	w.stats.Faults[f.Kind]++
+	if f.Kind != PowerCut && f.Kind != KillReplicator && f.Kind != KillAgent && f.Kind != WitnessPower {
+		w.tell("FAULT: %v", f.String()[11:])
+	}
+	b := w.boxes[f.Node]
+	over := func() {}
+	switch f.Kind {
+	case KillReplicator:
+		b.killReplicator(f.For)
+	case KillAgent:
+		b.killAgent(f.For)
+	case PowerCut:
+		b.powerOff()
+		over = b.powerOn
+	case PowerCutAll:
+		w.boxes[0].powerOff()
+		w.boxes[1].powerOff()
+		over = func() { w.boxes[f.Node].powerOn(); w.boxes[1-f.Node].powerOn() }
+	case CutMetadata:
+		b.cutMeta = f.N
+	case WitnessPower:
+		w.witness.powerOff()
+		over = w.witness.start
+	case Pause:
+		b.paused = max(b.paused, w.now+f.For)
+	case SlowDisk:
+		b.slow = f.N
+		over = func() { b.slow = 1 }
+	case Switchover:
+		if b.agent != nil {
+			b.agent.feed(failover.Order{ID: uint64(w.now), Kind: failover.OrderSwitchover})
+		}
+	case ReplayOld:
+		b.replayOld()
+	case CutInResync:
+		w.cutResync = append(w.cutResync, f)
+		return
+	default:
+		over = w.cut(f)
+	}
+	if f.For > 0 {
+		w.after(f.For, func() {
+			if !w.calm {
+				over()
+			}
+		})
+	}
+}
+
+// resyncBegins lets the faults happen that wait for a resync.
+func (w *world) resyncBegins(source *box) {
+	armed := w.cutResync
+	w.cutResync = nil
+	span := time.Duration(source.repl.core.View(0).OutOfSync) * 15 // about 70 MB/s
+	if rate := w.plan.ResyncRate; rate > 0 {
+		span += time.Duration(source.repl.core.View(0).OutOfSync) * time.Second / time.Duration(rate)
+	}
+	for _, f := range armed {
+		b := w.boxes[f.Node]
+		w.after(span*time.Duration(f.N)/1000, func() {
+			if !w.calm {
+				b.powerOff()
+				w.after(f.For, b.powerOn)
+			}
+		})
+	}
+}
+
+// cut is a fault of the network; it returns the mending.
+func (w *world) cut(f Fault) (mend func()) {
+	n := &w.net
+	switch f.Kind {
+	case BreakLink:
+		n.breakAll()
+	case CutCables:
+		n.cut = [links][2]bool{{true, true}, {true, true}}
+		return func() { n.cut = [links][2]bool{} }
+	case CutOneWay:
+		n.cut[0][f.Node], n.cut[1][f.Node] = true, true
+		return func() { n.cut[0][f.Node], n.cut[1][f.Node] = false, false }
+	case CutOneLink:
+		n.cut[0] = [2]bool{true, true}
+		return func() { n.cut[0] = [2]bool{} }
+	case CutWitness:
+		n.third[f.Node] = [2]bool{true, true}
+		return func() { n.third[f.Node] = [2]bool{} }
+	case SlowNetwork:
+		n.slow = f.For / 50
+		return func() { n.slow = 0 }
+	}
+	return func() {}
+}
+
+// heal ends every fault.
+func (w *world) heal() {
+	w.calm = true
+	w.tell("every fault is over")
+	w.net.cut, w.net.third, w.net.slow = [links][2]bool{}, [2][2]bool{}, 0
+	w.witness.start()
+	for _, b := range w.boxes {
+		b.slow, b.cutMeta, b.replayArmed = 1, 0, false
+		b.powerOn()
+		b.paused = min(b.paused, w.now)
+		b.after(5*time.Second, b.startReplicator)
+		b.after(5*time.Second, b.startAgent)
+	}
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// mutant is a mistake that the simulation must find. It is made by replacing
+// text of the shipping code, which must be there exactly once.
+type mutant struct {
+	name    string
+	changes []change
+}
+
+type change struct{ file, old, new string }
+
+const coreRoom = "node/replicator/volume/core/"
+
+var mutants = []mutant{
+	{"acknowledge before the peer wrote", []change{{coreRoom + "primary.go",
+		"if !q.localDone || !q.acked && c.needPeer() {", "if !q.localDone {"}}},
+	{"bit cleared before the barrier", []change{{coreRoom + "peer.go",
+		"c.remember(now, q.r)\n", "if q.kind != copying {\n\t\tc.remember(now, q.r)\n\t}\n"}}},
+	{"old epoch accepted by the replica", []change{{coreRoom + "secondary.go",
+		"if m.Epoch < c.register.Promised || m.Epoch != c.peerEpoch || !c.peer.Primary {", "if !c.peer.Primary {"}}},
+	{"overlap order dropped", []change{{coreRoom + "request.go",
+		"if a.r.Overlaps(q.r) {", "if a.r == q.r && a.kind == theirWrite {"}}},
+}
+
+// runMutants demands that each mutant is found.
+func runMutants(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp("", "gemel-mutants-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	missed := 0
+	for i, m := range mutants {
+		if !strings.Contains(m.name, o.only) {
+			continue
+		}
+		words, err := m.play(ctx, filepath.Join(dir, strconv.Itoa(i)), o)
+		if err != nil {
+			return fmt.Errorf("mutant %q: %w", m.name, err)
+		}
+		if words == "" {
+			missed++
+			words = fmt.Sprintf("NOT FOUND within %d seeds", o.seeds)
+		}
+		fmt.Printf("mutant %q: %s\n", m.name, words)
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d mutants were not found: the simulation lost its eyes there", missed)
+	}
+	return nil
+}
+
+// play builds the simulator with the mutant in it and returns the violation it
+// finds, empty for none.
+func (m *mutant) play(ctx context.Context, dir string, o options) (string, error) {
+	overlay, err := m.overlay(dir)
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "simulate")
+	build := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", binary, "./lab/sim/simulate")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w: %s", err, out)
+	}
+	play := exec.CommandContext(ctx, binary, "-brief", "-first", fmt.Sprint(o.first), "-seeds", fmt.Sprint(o.seeds),
+		"-jobs", fmt.Sprint(o.jobs))
+	out, err := play.CombinedOutput()
+	var code *exec.ExitError
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.As(err, &code) && code.ExitCode() == exitBroken:
+		words, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		return "found by " + words, nil
+	}
+	return "", fmt.Errorf("%w: %s", err, out)
+}
+
+// overlay writes the patched files and the description of them that the go
+// command takes.
+func (m *mutant) overlay(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	text := map[string]string{}
+	for _, c := range m.changes {
+		if _, have := text[c.file]; !have {
+			b, err := os.ReadFile(c.file)
+			if err != nil {
+				return "", fmt.Errorf("run it in the root of the repository: %w", err)
+			}
+			text[c.file] = string(b)
+		}
+		if n := strings.Count(text[c.file], c.old); n != 1 {
+			return "", fmt.Errorf("the text to replace is %d times in %s, not once; bring the mutant up to date:\n%s", n, c.file, c.old)
+		}
+		text[c.file] = strings.Replace(text[c.file], c.old, c.new, 1)
+	}
+	replace := map[string]string{}
+	for file, s := range text {
+		from, err := filepath.Abs(file)
+		if err != nil {
+			return "", err
+		}
+		to := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		if err := os.WriteFile(to, []byte(s), 0o644); err != nil {
+			return "", err
+		}
+		replace[from] = to
+	}
+	b, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, b, 0o644)
+}

@@ -1,0 +1,35 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// String is the account of many runs for people.
+func (s *Stats) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d seeds, %.1f simulated hours, %d events\n", s.Seeds, s.Simulated.Hours(), s.Events)
+	fmt.Fprintf(&b, "application: %d writes acknowledged, %d flushes, %d reads (%d of them held while the lease was out)\n",
+		s.Writes, s.Flushes, s.Reads, s.Held)
+	fmt.Fprintf(&b, "pair: %d reigns, %d resyncs, %d metadata updates cut in the middle, %d late messages refused\n",
+		s.Reigns, s.Resyncs, s.Torn, s.Late)
+	fmt.Fprintf(&b, "checks: %d reads, %d acknowledged writes and blocks looked for on a disk, %d times both disks byte by byte\n",
+		s.Reads, s.Placed, s.Compared)
+	fmt.Fprintf(&b, "unflushed writes that a power cut took, as it may: %d\n", s.Forgotten)
+	b.WriteString("faults:")
+	for k, n := range s.Faults {
+		fmt.Fprintf(&b, " %v %d,", Kind(k), n)
+	}
+	return strings.TrimSuffix(b.String(), ",") + "\n"
+}
+
+// Progress is one line.
+func (s *Stats) Progress(since time.Duration) string {
+	faults := 0
+	for _, n := range s.Faults {
+		faults += n
+	}
+	return fmt.Sprintf("%d seeds, %.2f simulated hours, %d faults, %.0f seeds a second",
+		s.Seeds, s.Simulated.Hours(), faults, float64(s.Seeds)/max(since.Seconds(), 0.001))
+}
