@@ -39,6 +39,17 @@ type VolumeState struct {
 	Connection string `json:"connection"`
 	// ConnectionReason says why the volume is StandAlone or not yet Connected.
 	ConnectionReason string `json:"connection_reason,omitempty"`
+	// Protocol is A, B or C: how far a write must have come at the peer before
+	// it completes, once this node is Primary. ConfiguredProtocol is the one of
+	// the next start. ProtocolInUse is the Primary's only: what its writes wait
+	// for now; C until the peer has noted a weaker one.
+	Protocol           string `json:"protocol"`
+	ConfiguredProtocol string `json:"configured_protocol"`
+	ProtocolInUse      string `json:"protocol_in_use,omitempty"`
+	// MayLack is the protocol, A or B, under which the Primary that this replica
+	// followed last completed writes: some that were not flushed may not be
+	// here. Empty: none are missing.
+	MayLack string `json:"may_lack,omitempty"`
 	// NewerPromise is the epoch that the peer's replica promised, above this
 	// Primary's reign: it refuses the connection until the Primary is elected
 	// anew above it. Zero: none.

@@ -19,6 +19,7 @@ func sample() Superblock {
 		Sequence: 0x1112131415161718, Cluster: "lab", Volume: "data", Node: 1,
 		DeviceSize: 64 << 20, DataSize: 62 << 20, AgreedSize: 60 << 20,
 		Flags: PrimaryActive | Inconsistent | BitmapValid, ResyncTarget: 0x2122232425262728,
+		MayLack: block.ProtocolA,
 		Register: arbiter.Record{Promised: 0x31, Fresh: true,
 			Accepted: arbiter.Accepted{Epoch: 0x21, Version: 0x41424344, Set: arbiter.Both}},
 	}

@@ -78,6 +78,9 @@ type Superblock struct {
 	// ResyncTarget is the source's current generation while a resync towards
 	// this replica runs; zero otherwise.
 	ResyncTarget block.Generation
+	// MayLack is the protocol of the Primary that this replica followed last:
+	// under B or A that may have completed writes which are not here.
+	MayLack block.Protocol
 	// Register is this node's vote; it never goes backwards.
 	Register arbiter.Record
 
@@ -129,6 +132,7 @@ const (
 	offCluster  = 184
 	offVolume   = 248
 	offNamesEnd = 312
+	offMayLack  = 344
 	offPast     = 392 // see encodePast; in between: fields of other rooms
 )
 
@@ -159,6 +163,7 @@ func (s *Superblock) encode(b []byte, slot int) {
 		le.PutUint64(b[offHistory+8*i:], uint64(h))
 	}
 	le.PutUint64(b[offTarget:], uint64(s.ResyncTarget))
+	b[offMayLack] = byte(s.MayLack)
 	encodeRegister(b, s.Register)
 	putName(b[offCluster:], s.Cluster)
 	putName(b[offVolume:], s.Volume)
@@ -218,6 +223,7 @@ func decode(b []byte, slot int) (Superblock, error) {
 		AgreedSize:   int64(le.Uint64(b[offAgreed:])),
 		Flags:        Flags(le.Uint32(b[offFlags:])),
 		ResyncTarget: block.Generation(le.Uint64(b[offTarget:])),
+		MayLack:      block.Protocol(b[offMayLack]),
 		Register:     decodeRegister(b),
 		Past:         decodePast(b[offPast:]),
 	}
@@ -268,6 +274,8 @@ func (s *Superblock) invalid() error {
 		return fmt.Errorf("agreed size %d does not fit a data size of %d bytes", s.AgreedSize, s.DataSize)
 	case s.Flags&^knownFlags != 0:
 		return fmt.Errorf("unknown flags %#x", uint32(s.Flags&^knownFlags))
+	case s.MayLack > block.ProtocolA:
+		return fmt.Errorf("protocol %d does not exist", s.MayLack)
 	case s.Register.Accepted.Set > arbiter.Both:
 		return fmt.Errorf("in-sync set %#x names nodes that do not exist", s.Register.Accepted.Set)
 	}

@@ -266,9 +266,8 @@ func toWire(m *core.Msg) wire.Header {
 	h := wire.Header{ID: m.ID, Offset: m.Range.Off, Span: uint32(m.Range.Len)}
 	switch m.Kind {
 	case core.Data:
-		if putOp(&h, m.Op); m.FUA {
-			h.Flags |= wire.FlagFUA
-		}
+		putOp(&h, m.Op)
+		putWaits(&h, m)
 	case core.ResyncData:
 		h.Type = wire.TypeResyncWrite
 	case core.Ack:
@@ -296,6 +295,13 @@ func toWire(m *core.Msg) wire.Header {
 		h.Type = wire.TypeReadReply
 	case core.ReadFailed:
 		h.Type, h.Flags = wire.TypeReadReply, wire.FlagFailed
+	case core.Received:
+		h.Type = wire.TypeReceived
+	case core.Terms, core.TermsAck:
+		h.Type, h.ID, h.Code = wire.TypeProtocol, 0, uint32(m.ID)
+		if m.Kind == core.TermsAck {
+			h.Flags = wire.FlagReply
+		}
 	}
 	return h
 }
@@ -305,7 +311,8 @@ func fromWire(m *link.Message) (core.Msg, error) {
 	out := core.Msg{ID: m.ID, Range: block.Range{Off: m.Offset, Len: int64(m.Span)}}
 	switch m.Type {
 	case wire.TypeWrite, wire.TypeDiscard, wire.TypeWriteZeroes:
-		out.Kind, out.Op, out.FUA = core.Data, opOf(&m.Header), m.Flags&wire.FlagFUA != 0
+		out.Kind, out.Op = core.Data, opOf(&m.Header)
+		out.FUA, out.After, out.Receipt = waitsOf(&m.Header)
 	case wire.TypeResyncWrite:
 		out.Kind, out.Op = core.ResyncData, opOf(&m.Header)
 	case wire.TypeWriteAck, wire.TypeResyncAck:
@@ -325,6 +332,13 @@ func fromWire(m *link.Message) (core.Msg, error) {
 	case wire.TypeReadReply:
 		if out.Kind = core.ReadReply; m.Flags&wire.FlagFailed != 0 {
 			out.Kind = core.ReadFailed
+		}
+	case wire.TypeReceived:
+		out.Kind = core.Received
+	case wire.TypeProtocol:
+		out.ID = uint64(m.Code)
+		if out.Kind = core.Terms; reply {
+			out.Kind = core.TermsAck
 		}
 	case wire.TypeResyncDone:
 		out.Kind, out.Gen = core.End, block.Generation(m.ID)
@@ -363,6 +377,24 @@ func opOf(h *wire.Header) core.Op {
 		return core.OpBlank
 	}
 	return core.OpBytes
+}
+
+// putWaits and waitsOf are the two sides of one table: what a write waits for,
+// and what waits for it.
+func putWaits(h *wire.Header, m *core.Msg) {
+	if m.FUA {
+		h.Flags |= wire.FlagFUA
+	}
+	if m.After {
+		h.Flags |= wire.FlagAfter
+	}
+	if m.Receipt {
+		h.Flags |= wire.FlagReceipt
+	}
+}
+
+func waitsOf(h *wire.Header) (fua, after, receipt bool) {
+	return h.Flags&wire.FlagFUA != 0, h.Flags&wire.FlagAfter != 0, h.Flags&wire.FlagReceipt != 0
 }
 
 func bitsFrom(m *link.Message) (core.Msg, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/block"
 	"gemel/node/replicator/control"
 	"gemel/node/replicator/volume/core"
 )
@@ -144,6 +145,7 @@ func (v *Volume) Demote(ctx context.Context, req control.DemoteRequest) error {
 		if err := v.flushWithin(ctx); err != nil {
 			return fmt.Errorf("volume %s: demote: flush: %w", v.o.Name, err)
 		}
+		v.tellAll()
 	}
 	v.mu.Lock()
 	v.core.Demote(Now())
@@ -214,6 +216,21 @@ func (v *Volume) hurry() {
 	}
 }
 
+// tellAll lets the peer note that it lacks nothing. If it does not, it only asks
+// for more care than is needed.
+func (v *Volume) tellAll() {
+	v.mu.Lock()
+	defer v.unlock()
+	v.core.Leave()
+	v.run()
+	v.waitUntil(quietLimit, v.core.Left)
+}
+
+// SetProtocol changes the protocol of the running volume, until its next start.
+func (v *Volume) SetProtocol(p block.Protocol) {
+	v.event(func(time.Duration) { v.core.SetProtocol(p) })
+}
+
 // State is all there is to know of the volume.
 func (v *Volume) State() control.VolumeState {
 	v.mu.Lock()
@@ -232,8 +249,12 @@ func (v *Volume) State() control.VolumeState {
 		Counters: control.Counters{Read: v.counters.read, Written: v.counters.written, Sent: w.Counters.Sent,
 			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Flushes: v.counters.flushes, Mended: w.Counters.Mended},
 	}
+	s.Protocol, s.ConfiguredProtocol = w.Protocol.String(), v.o.Protocol.String()
 	if w.Primary {
-		s.Role = control.Primary
+		s.Role, s.ProtocolInUse = control.Primary, w.InUse.String()
+	}
+	if w.MayLack != block.ProtocolC {
+		s.MayLack = w.MayLack.String()
 	}
 	if w.Primary && v.promise > w.Reign && !w.Connected {
 		s.NewerPromise = v.promise

@@ -15,12 +15,13 @@ func metaOf(s *meta.Superblock) core.Meta {
 		Crashed: s.Flags.Has(meta.CrashedPrimary), Active: s.Flags.Has(meta.PrimaryActive),
 		BitmapValid: s.Flags.Has(meta.BitmapValid), ResyncFrom: s.ResyncTarget,
 		Discard: s.Flags.Has(meta.Discard), KeepUndo: s.Flags.Has(meta.KeepUndo), Ending: s.Past.Ending,
+		MayLack: s.MayLack,
 	}
 }
 
 func putMeta(s *meta.Superblock, m core.Meta) {
-	s.Generation, s.AgreedSize, s.ResyncTarget = m.Gen, m.Size, m.ResyncFrom
 	s.Past.Ending = m.Ending
+	s.Generation, s.AgreedSize, s.ResyncTarget, s.MayLack = m.Gen, m.Size, m.ResyncFrom, m.MayLack
 	for _, f := range []struct {
 		flag meta.Flags
 		set  bool

@@ -63,6 +63,7 @@ type Options struct {
 	PeerTimeout     time.Duration
 	DiskTimeout     time.Duration // of one request at the backing device; 0: for ever
 	ConnectInterval time.Duration // between tries
+	Protocol        block.Protocol
 	Lease           time.Duration // longest lease this voter may have granted before its restart
 	Resync          resync.Limits
 	AfterSplit      handshake.Policy // what settles a split brain without a human
@@ -157,7 +158,8 @@ func New(o Options) (*Volume, error) {
 	super := o.Store.Super()
 	v.register, v.record = arbiter.Boot(super.Register, Now(), o.Lease), super.Register
 	v.core = core.New(core.Config{Self: o.Node, Usable: o.Store.DataSize(), WriteTimeout: writeWaits * o.PeerTimeout,
-		BarrierAfter: time.Second, DiskTimeout: o.DiskTimeout, Resync: o.Resync, Seed: o.Seed}, metaOf(&super), words, super.Register)
+		BarrierAfter: time.Second, DiskTimeout: o.DiskTimeout, Resync: o.Resync, Protocol: o.Protocol, Seed: o.Seed},
+		metaOf(&super), words, super.Register)
 	v.mu.Lock()
 	v.run()
 	v.mu.Unlock()
@@ -261,8 +263,8 @@ func (v *Volume) ReadAt(p []byte, off int64) error {
 	return v.await("read", id, nil, err)
 }
 
-// WriteAt returns when the write is complete under protocol C; with fua it is
-// stable then on every node of the in-sync set.
+// WriteAt returns when the write is complete under the volume's protocol; with
+// fua it is stable then on every node of the in-sync set.
 func (v *Volume) WriteAt(p []byte, off int64, fua bool) error {
 	r := block.Range{Off: off, Len: int64(len(p))}
 	if r.Empty() {

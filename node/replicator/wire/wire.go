@@ -106,6 +106,12 @@ const (
 	// disk cannot read; ReadReply brings them, or FlagFailed and no payload.
 	TypeReadRequest Type = 48
 	TypeReadReply   Type = 49
+
+	// Protocol tells under which protocol writes complete from now on: Code is a
+	// block.Protocol. With FlagReply: it is noted on stable storage.
+	TypeProtocol Type = 22
+	// Received tells that the write ID has arrived, and is not written yet.
+	TypeReceived Type = 23
 )
 
 var typeNames = [...]string{
@@ -114,8 +120,8 @@ var typeNames = [...]string{
 	TypeBarrier: "Barrier", TypeBarrierAck: "BarrierAck", TypeResyncWrite: "ResyncWrite",
 	TypeResyncAck: "ResyncAck", TypeResyncDone: "ResyncDone", TypeState: "State",
 	TypePing: "Ping", TypePong: "Pong", TypeError: "Error",
-	TypeDiscard: "Discard", TypeWriteZeroes: "WriteZeroes",
 	TypeReadRequest: "ReadRequest", TypeReadReply: "ReadReply",
+	TypeDiscard: "Discard", TypeWriteZeroes: "WriteZeroes", TypeProtocol: "Protocol", TypeReceived: "Received",
 }
 
 func (t Type) String() string {
@@ -154,8 +160,12 @@ const (
 	FlagFailed
 	// FlagKeep: the blocks of a WriteZeroes stay allocated.
 	FlagKeep
+	// FlagAfter: apply the write only when every write before it is written.
+	FlagAfter
+	// FlagReceipt: answer the write with Received when it arrives.
+	FlagReceipt
 
-	knownFlags = FlagFUA | FlagLast | FlagZero | FlagReply | FlagFailed | FlagKeep
+	knownFlags = FlagFUA | FlagLast | FlagZero | FlagReply | FlagFailed | FlagKeep | FlagAfter | FlagReceipt
 )
 
 // Header is the head of every message.
@@ -299,6 +309,8 @@ func (h *Header) invalid() error {
 		return h.invalidData()
 	case h.Type == TypeReadRequest || h.Type == TypeReadReply:
 		return h.invalidRead()
+	case h.Type == TypeProtocol && h.Code > uint32(block.ProtocolA):
+		return Refuse(BadValue, "protocol %d; there are %d", h.Code, block.ProtocolA+1)
 	case h.Type == TypeBitmap && (h.Length%8 != 0 || h.Offset%(64*block.Size) != 0):
 		return Refuse(BadRange, "bitmap at %d with %d bytes is not made of whole words", h.Offset, h.Length)
 	}

@@ -122,7 +122,13 @@ func TestHeaderRefusals(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, h := range []Header{{Type: TypeDiscard, Span: 16 << 20}, {Type: TypeWriteZeroes, Span: 4096, Flags: FlagKeep},
+	unknown := Header{Type: TypeProtocol, Code: 3}
+	if _, err := ParseHeader(AppendHeader(nil, &unknown)); ReasonOf(err) != BadValue {
+		t.Errorf("a protocol that does not exist: %v", err)
+	}
+	for _, h := range []Header{{Type: TypeProtocol, Code: 2, Flags: FlagReply}, {Type: TypeReceived, ID: 7},
+		{Type: TypeWrite, Span: 4096, Length: 4096, Flags: FlagAfter | FlagReceipt},
+		{Type: TypeDiscard, Span: 16 << 20}, {Type: TypeWriteZeroes, Span: 4096, Flags: FlagKeep},
 		{Type: TypeResyncWrite, Span: 4096, Flags: FlagZero}} {
 		if back, err := ParseHeader(AppendHeader(nil, &h)); err != nil || back != h {
 			t.Errorf("%v: read back %+v, %v", h.Type, back, err)

@@ -43,8 +43,9 @@ type Action struct {
 // MsgKind names a message between two cores.
 type MsgKind uint8
 
-// Messages. From the Primary: Data, ResyncData, Barrier, Begin, End. From the
-// Secondary: Ack, BarrierAck, BeginAck, EndAck, Bits, BitsEnd, Failed.
+// Messages. From the Primary: Data, ResyncData, Barrier, Begin, End, Terms. From
+// the Secondary: Ack, Received, BarrierAck, BeginAck, EndAck, TermsAck, Bits,
+// BitsEnd, Failed.
 const (
 	Data       MsgKind = iota + 1 // a write of the application: ID, Range, payload
 	ResyncData                    // blocks of a resync: ID, Range, payload
@@ -63,6 +64,9 @@ const (
 	ReadRequest // of the Primary, whose disk failed: ID, Range
 	ReadReply   // ID, Range, payload
 	ReadFailed  // the Secondary's disk failed at it as well: ID, Range
+	Received    // ID has arrived, and is not on the disk yet
+	Terms       // from now on writes complete under protocol ID
+	TermsAck    // protocol ID is noted on stable storage
 )
 
 // Msg is a message. Payload is the local ID of the bytes that travel with it,
@@ -71,7 +75,11 @@ type Msg struct {
 	Kind MsgKind
 	Op   Op   // of Data and ResyncData
 	FUA  bool // of Data: Ack it when it is stable
-	Full bool
+	// After, of Data: apply it only when all Data before it is written.
+	After bool
+	// Receipt, of Data: answer Received when it arrives.
+	Receipt bool
+	Full    bool
 	// Epoch of the Primary's reign, in both directions.
 	Epoch   arbiter.Epoch
 	ID      uint64

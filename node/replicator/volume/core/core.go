@@ -8,7 +8,7 @@
 // The rules it keeps:
 //
 //   - A write or flush completes only when done here and, while the peer belongs
-//     to R, there. R is the chosen in-sync set joined with every set that this
+//     to R, there; under protocols B and A earlier (protocol.go). R is the chosen in-sync set joined with every set that this
 //     node's register accepted later.
 //   - At every moment each block in which the peer may differ is marked in the
 //     bitmap, under way, or acknowledged but not yet stable there. Losing the
@@ -49,7 +49,8 @@ type Config struct {
 	BarrierAfter time.Duration
 	Resync       resync.Limits
 	// Extent is the size in bytes of one piece of a resync; 0: 512 KiB.
-	Extent int64
+	Extent   int64
+	Protocol block.Protocol
 	// Seed makes generations; two replicas must not share it, nor two starts.
 	Seed uint64
 }
@@ -63,6 +64,9 @@ type Meta struct {
 	Crashed      bool
 	// Active is set while the replica is Primary: found at start it is a crash.
 	Active bool
+	// MayLack is the protocol of the Primary that this replica follows or
+	// followed last: under B or A it may have completed writes that are not here.
+	MayLack block.Protocol
 	// BitmapValid: the saved bitmap covers every block that may differ.
 	BitmapValid bool
 	ResyncFrom  block.Generation // source's generation while this is a target
@@ -141,7 +145,14 @@ type Core struct {
 	barrierSeq    uint64
 	barrierOut    bool
 	barrierWanted bool
-	tasks         []task // Secondary: barriers and ends in order
+	tasks         []task // Secondary: barriers, ends and terms in order
+
+	terms     terms
+	turn      bool       // a write completed that the peer may lack: the next one says After
+	flight    int64      // bytes of writes sent and not acknowledged
+	squeezed  bool       // a completion waits for flight to shrink
+	behind    []*request // Secondary: wait until what came before is written
+	unwritten int        // Secondary: writes of the application at the disk
 
 	pace     *resync.Pace
 	full     bool
@@ -172,7 +183,7 @@ func New(cfg Config, meta Meta, words []uint64, register arbiter.Record) *Core {
 	if cfg.Extent == 0 {
 		cfg.Extent = maxExtent
 	}
-	c := &Core{cfg: cfg, meta: meta, register: register, rand: cfg.Seed}
+	c := &Core{cfg: cfg, meta: meta, register: register, rand: cfg.Seed, terms: terms{want: cfg.Protocol}}
 	c.dirty = resync.NewBitmap(c.size(), words)
 	if meta.Active {
 		c.meta.Crashed, c.meta.Active, c.meta.BitmapValid = true, false, false
@@ -251,6 +262,7 @@ func (c *Core) fail(err error) {
 		return
 	}
 	c.problem = err
+	c.agreeTerms()
 	c.changed()
 }
 

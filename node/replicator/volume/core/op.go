@@ -23,26 +23,24 @@ const (
 // WriteFUA is Write, but completes only when the range is stable wherever a
 // write has to be done; what was written before it need not be.
 func (c *Core) WriteFUA(now time.Duration, r block.Range) (ID, error) {
-	q, err := c.take(appWrite, r)
-	if err != nil {
-		return 0, err
-	}
-	q.fua = true
-	c.submit(now, q)
-	c.pump(now)
-	return q.id, nil
+	return c.write(now, r, OpBytes, true)
 }
 
 // Erase takes a discard or a write of zeroes of the application: a write
 // without payload.
 func (c *Core) Erase(now time.Duration, r block.Range, op Op) (ID, error) {
+	return c.write(now, r, op, false)
+}
+
+func (c *Core) write(now time.Duration, r block.Range, op Op, fua bool) (ID, error) {
 	q, err := c.take(appWrite, r)
 	if err != nil {
 		return 0, err
 	}
-	q.op = op
-	c.submit(now, q)
-	c.pump(now)
+	if q.op, q.fua = op, fua; !c.hold(q) {
+		c.submit(now, q)
+		c.pump(now)
+	}
 	return q.id, nil
 }
 

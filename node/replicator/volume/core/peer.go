@@ -39,6 +39,7 @@ func (c *Core) ConnUp(now time.Duration, session uint64, mine, peer handshake.St
 	c.session, c.peer, c.peerEpoch, c.verdict = session, peer, peer.Reign, v.Kind
 	c.phase, c.bitsArrived, c.began = idle, false, false
 	c.beginVersion, c.endVersion, c.endingVersion, c.losing = 0, 0, 0, losing{}
+	c.terms.forget()
 	if c.primary {
 		c.peerMayHold = peer.Current == c.meta.Gen.Current
 		c.meta.Ending = c.meta.Ending && c.peerMayHold
@@ -70,6 +71,7 @@ func (c *Core) meet(now time.Duration) {
 	if c.setHasPeer() {
 		c.phase = inSync
 		c.rebarrier()
+		c.agreeTerms()
 		c.review(now)
 		return
 	}
@@ -160,6 +162,10 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) ID {
 		c.concluded(now)
 	case ReadReply, ReadFailed:
 		return c.answered(now, m)
+	case Received:
+		c.received(now, ID(m.ID))
+	case TermsAck:
+		c.termsNoted(now, block.Protocol(m.ID))
 	case Failed:
 		c.disconnect(now, errors.New("the peer's backing device failed"))
 	}
@@ -176,7 +182,9 @@ func (c *Core) acknowledged(now time.Duration, id ID) {
 	if !q.fua {
 		c.remember(now, q.r)
 	}
-	if q.kind == copying {
+	if q.kind != copying {
+		c.landed(now, q)
+	} else {
 		c.resyncIn -= q.r.Len
 		c.count.Resynced += q.r.Len
 		c.pace.Delivered(now, q.r.Len)
@@ -323,6 +331,7 @@ func (c *Core) concluded(now time.Duration) {
 		c.meta.Crashed, c.meta.Ending = false, false
 		c.persist()
 	}
+	c.agreeTerms()
 	c.changed()
 	c.review(now)
 }
@@ -350,6 +359,8 @@ func (c *Core) disconnected(now time.Duration) {
 	}
 	c.phase, c.waitPeer, c.ready, c.began = off, false, false, false
 	c.barrierOut, c.barrierWanted, c.resyncIn = false, false, 0
+	c.flight, c.squeezed, c.turn = 0, false, false
+	c.terms.forget()
 	c.tasks = c.tasks[:0]
 	for _, q := range c.open {
 		q.barrier = 0

@@ -11,15 +11,7 @@ import (
 // Write takes a write of the application and returns its ID, or an error when
 // it cannot be taken.
 func (c *Core) Write(now time.Duration, r block.Range) (ID, error) {
-	q, err := c.take(appWrite, r)
-	if err != nil {
-		return 0, err
-	}
-	if !c.hold(q) {
-		c.submit(now, q)
-		c.pump(now)
-	}
-	return q.id, nil
+	return c.write(now, r, OpBytes, false)
 }
 
 // Read takes a read that the local disk has answered; it completes when the
@@ -107,6 +99,9 @@ func (c *Core) tryComplete(now time.Duration, q *request) {
 
 func (c *Core) complete(q *request, err error) {
 	q.completed = true
+	if err == nil && q.pending && c.needPeer() {
+		c.turn = true
+	}
 	c.emit(Action{Kind: Complete, ID: q.id, Err: err})
 }
 
@@ -144,8 +139,11 @@ func (c *Core) completable(now time.Duration, q *request) bool {
 	case appFlush:
 		return q.localDone && (q.acked || !c.needPeer() && (c.dirty.Bytes() == 0 || c.rotated()))
 	}
-	if !q.localDone || !q.acked && c.needPeer() {
+	if !q.localDone {
 		return false
+	}
+	if c.needPeer() {
+		return c.peerDone(q)
 	}
 	return q.acked || c.rotated()
 }

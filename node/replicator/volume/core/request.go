@@ -35,6 +35,7 @@ type request struct {
 	err       error
 	pending   bool // sent to the peer, not answered
 	acked     bool // by the peer
+	received  bool // by the peer, perhaps not written
 	completed bool // answered to the application, or abandoned
 	since     time.Duration
 
@@ -44,6 +45,8 @@ type request struct {
 	remote  uint64 // theirWrite: the peer's ID
 	session uint64 // theirWrite
 	order   uint64 // theirWrite
+	ordered bool   // theirWrite: of the application, not of a resync
+	after   bool   // theirWrite: what came before must be written
 }
 
 func (c *Core) alloc(kind requestKind, r block.Range) *request {
@@ -133,7 +136,10 @@ func (c *Core) start(now time.Duration, q *request) {
 	if c.phase >= syncing && !c.dirty.All(q.r) {
 		q.pending = true
 		c.count.Sent += q.op.payloadOf(q.r)
-		c.send(Msg{Kind: Data, ID: uint64(q.id), Range: q.r, Op: q.op, FUA: q.fua, Payload: q.id})
+		c.flight += q.r.Len
+		c.send(Msg{Kind: Data, ID: uint64(q.id), Range: q.r, Op: q.op, FUA: q.fua, After: c.turn,
+			Receipt: c.terms.inUse == block.ProtocolB && !q.fua, Payload: q.id})
+		c.turn = false
 	} else {
 		c.dirty.Set(q.r)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/block"
 	"gemel/node/replicator/resync"
 )
 
@@ -40,7 +41,7 @@ func (c *Core) Promote(now time.Duration, chosen arbiter.Accepted, birth bool) (
 	if c.meta.Created {
 		c.bear()
 	}
-	c.meta.Active, c.meta.BitmapValid = true, false
+	c.meta.Active, c.meta.BitmapValid, c.meta.MayLack = true, false, block.ProtocolC
 	c.changed()
 	return c.persist(), nil
 }
@@ -111,6 +112,7 @@ func (c *Core) Demote(now time.Duration) {
 	}
 	c.primary, c.reign, c.lease = false, 0, 0
 	c.grow, c.chosen = arbiter.Accepted{}, arbiter.Accepted{}
+	c.terms.leaving = false
 	c.saving = savingForDemotion
 	c.emit(Action{Kind: SaveBitmap})
 	c.changed()

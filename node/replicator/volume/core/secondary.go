@@ -9,7 +9,7 @@ import (
 	"gemel/node/replicator/resync"
 )
 
-// task is a Barrier or End at the Secondary: it waits for what came before it,
+// task is a Barrier, an End or stronger Terms at the Secondary: it waits for what came before it,
 // then for a sync of the disk.
 type task struct {
 	kind  MsgKind
@@ -76,6 +76,8 @@ func (c *Core) obey(now time.Duration, m Msg) ID {
 		c.becomeTarget(now, m)
 	case ReadRequest:
 		c.serve(now, m)
+	case Terms:
+		c.noteTerms(m)
 	case Barrier, End:
 		c.tasks = append(c.tasks, task{kind: m.Kind, id: m.ID, gen: m.Gen, order: c.seq})
 		c.runTasks()
@@ -89,7 +91,8 @@ func (c *Core) theirWrite(now time.Duration, m Msg) ID {
 		return 0
 	}
 	q := c.alloc(theirWrite, m.Range)
-	q.remote, q.session, q.order, q.op, q.since, q.inLocal = m.ID, c.session, c.seq, m.Op, now, true
+	q.remote, q.session, q.order, q.op, q.fua = m.ID, c.session, c.seq, m.Op, m.FUA
+	q.ordered, q.after = m.Kind == Data, m.After
 	c.seq++
 	c.local++
 	c.count.Received += m.Op.payloadOf(m.Range)
@@ -100,7 +103,14 @@ func (c *Core) theirWrite(now time.Duration, m Msg) ID {
 		}
 	}
 	c.theirs = append(c.theirs, q)
-	c.emit(Action{Kind: Write, ID: q.id, Range: q.r, Op: q.op, FUA: m.FUA})
+	if m.Receipt {
+		c.send(Msg{Kind: Received, ID: m.ID})
+	}
+	if q.ordered {
+		c.order(now, q)
+	} else {
+		c.apply(now, q)
+	}
 	return q.id
 }
 
@@ -112,6 +122,7 @@ func (c *Core) theirsDone(now time.Duration, q *request) {
 			break
 		}
 	}
+	c.applied(now, q)
 	current := c.phase != off && q.session == c.session && !c.primary
 	if q.err != nil {
 		c.brokenDisk(now, q.err)
@@ -204,6 +215,10 @@ func (c *Core) taskDone(t task) {
 		c.send(Msg{Kind: BarrierAck, ID: t.id})
 		return
 	}
+	if t.kind == Terms {
+		c.setMayLack(block.Protocol(t.id))
+		return
+	}
 	if c.saving != notSaving {
 		return
 	}
@@ -256,6 +271,7 @@ func (c *Core) Persisted(now time.Duration, version uint64, err error) {
 		c.send(Msg{Kind: BeginAck})
 		c.changed()
 	}
+	c.termsDurable()
 	if c.endVersion != 0 && c.metaDurable >= c.endVersion {
 		c.endVersion, c.phase = 0, inSync
 		c.send(Msg{Kind: EndAck})

@@ -31,7 +31,7 @@ func (s *sim) tell() {
 }
 
 func (s *sim) campaign(n *simNode) {
-	if !n.up || n.core.meta.Discard || n.meta.Inconsistent && !n.meta.Created {
+	if !n.up || n.core.meta.Discard || n.core.Problem() != nil || n.meta.Inconsistent && !n.meta.Created {
 		return
 	}
 	birth := s.maxEp == 0
@@ -68,13 +68,17 @@ func (s *sim) campaign(n *simNode) {
 	if s.linked {
 		s.cut()
 	}
+	calm := s.calm
+	s.calm = true // a disk that fails right after its node was recorded alone leaves nobody but an operator
 	for !n.core.Quiet() {
 		s.runOp(n, 0)
 	}
+	s.calm = calm
 	if _, err := n.core.Promote(s.now, mine, birth); err != nil {
 		s.logf("promote %d: %v", n.id, err)
 		return
 	}
+	s.takeStock(n)
 	s.maxEp = max(s.maxEp, e)
 	s.elected++
 	s.do(n)

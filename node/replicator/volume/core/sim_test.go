@@ -38,7 +38,8 @@ type simNode struct {
 	reg      arbiter.Register
 	ops      []simOp
 	payload  map[ID][]uint64
-	requests map[ID]int // open writes and flushes → index in the truth
+	ahead    map[ID]*simWrite // completed and not acknowledged by the peer
+	requests map[ID]int       // open writes and flushes → index in the truth
 	boots    int
 	broken   bool // the disk, until a restart
 }
@@ -58,38 +59,49 @@ type simWrite struct {
 	acked  bool
 	lost   bool // power failed somewhere after it was acknowledged and before a flush
 	stable bool
-	covers []int // flush: writes answered before it was submitted
+	before int            // of completed ones: how many requests were submitted before that
+	under  block.Protocol // weaker than C: it completed before the peer wrote it
+	boots  int            // of the peer, at that time
+	covers []int          // flush: writes answered before it was submitted
 }
 
 type sim struct {
-	t       *testing.T
-	rng     *rand.Rand
-	now     time.Duration
-	nodes   [2]*simNode
-	witness arbiter.Register
-	wire    [2][]simMsg // to node i
-	late    [2][]simMsg // of connections that are gone, to node i
-	session uint64
-	linked  bool
-	cable   bool
-	truth   []*simWrite
-	trace   []string
-	synced  int
-	elected int
-	maxEp   arbiter.Epoch
-	served  [2]arbiter.Epoch // newest reign in which node i answered a write
-	refused int              // late messages of an old reign
-	held    int              // steps in which the lease had run out
-	calm    bool             // nothing breaks any more
-	broken  int              // disks that failed
-	mended  int              // reads answered by the peer and written anew
-	kept    int              // undo files written
-	split   *splitter        // nil: the voters are obeyed
-	noPower bool             // crashes keep what the disk cached
+	t        *testing.T
+	rng      *rand.Rand
+	now      time.Duration
+	nodes    [2]*simNode
+	witness  arbiter.Register
+	wire     [2][]simMsg // to node i
+	late     [2][]simMsg // of connections that are gone, to node i
+	session  uint64
+	linked   bool
+	cable    bool
+	truth    []*simWrite
+	trace    []string
+	synced   int
+	elected  int
+	maxEp    arbiter.Epoch
+	served   [2]arbiter.Epoch // newest reign in which node i answered a write
+	refused  int              // late messages of an old reign
+	held     int              // steps in which the lease had run out
+	calm     bool             // nothing breaks any more
+	broken   int              // disks that failed
+	mended   int              // reads answered by the peer and written anew
+	kept     int              // undo files written
+	split    *splitter        // nil: the voters are obeyed
+	noPower  bool             // crashes keep what the disk cached
+	protocol block.Protocol   // of the configuration
+	steady   bool             // the protocol stays, nobody takes over by design
+	fair     bool             // cables are seldom pulled: the pair is mostly in sync
+	slow     bool             // messages are long on their way
+	early    int              // writes that completed before the peer had them
+	shorn    int              // of those: lost by a take-over
 }
 
 func newSim(t *testing.T, seed int64) *sim {
 	s := &sim{t: t, rng: rand.New(rand.NewSource(seed)), cable: true, now: time.Second}
+	s.protocol, s.fair = block.Protocol(s.rng.Intn(3)), s.rng.Intn(2) == 0
+	s.slow = s.rng.Intn(2) == 0
 	s.witness.Record.Fresh = true
 	for i := range s.nodes {
 		n := &simNode{id: arbiter.NodeID(i), meta: Meta{Created: true, Inconsistent: true}}
@@ -120,8 +132,9 @@ func (s *sim) boot(n *simNode) {
 	n.up = true
 	n.reg = arbiter.Boot(n.reg.Record, s.now, simTerm)
 	n.payload, n.requests, n.ops = map[ID][]uint64{}, map[ID]int{}, nil
+	n.ahead = map[ID]*simWrite{}
 	n.core = New(Config{Self: n.id, Usable: simBlocks * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
-		Extent: 16 * block.Size, Seed: uint64(s.rng.Int63())}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
+		Extent: 16 * block.Size, Protocol: s.protocol, Seed: uint64(s.rng.Int63())}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
 	s.do(n)
 	s.logf("boot %d %+v", n.id, n.core.Hello())
 }
@@ -165,6 +178,7 @@ func (s *sim) completed(n *simNode, a Action) {
 	if s.split != nil {
 		return
 	}
+	s.answered(n, a.ID, w)
 	// The other may have been elected since; then it must not have answered yet.
 	if e := n.core.reign; s.served[1-n.id] > e {
 		s.failf("node %d answered request %d in epoch %d after node %d answered a write in epoch %d", n.id, i, e, 1-n.id, s.served[1-n.id])
@@ -297,6 +311,7 @@ func (s *sim) deliver(n *simNode) {
 	}
 	m := q[0]
 	s.wire[n.id] = q[1:]
+	s.arrived(n, m.m)
 	id := n.core.Receive(s.now, m.session, m.m)
 	if id != 0 {
 		n.payload[id] = m.data
@@ -442,6 +457,9 @@ func (s *sim) step(calm bool) {
 	s.now, s.calm = s.now+time.Duration(s.rng.Intn(3))*time.Millisecond, calm
 	n := s.nodes[s.rng.Intn(2)]
 	k := s.rng.Intn(1000)
+	if s.becalmed(k, calm) {
+		return
+	}
 	switch {
 	case k < 350:
 		s.deliver(n)
@@ -502,7 +520,13 @@ func (s *sim) step(calm bool) {
 		if n.up && s.rng.Intn(3) == 0 {
 			s.crash(n, s.rng.Intn(2) == 0)
 		}
-	case k < 994:
+	case k < 996:
+		if n.up && s.rng.Intn(3) == 0 {
+			s.switchProtocol(n)
+		}
+	case k < 999:
+		s.disaster(n)
+	default:
 		if n.up && n.core.primary && len(n.requests) == 0 && s.rng.Intn(2) == 0 {
 			n.core.Demote(s.now) // after everything was answered; unflushed writes stay marked
 			s.do(n)
@@ -560,7 +584,7 @@ func (s *sim) converge() {
 }
 
 func TestSimulation(t *testing.T) {
-	var writes, acked, elected, synced, refused, held, broken, mended int
+	var writes, acked, elected, synced, refused, held, broken, mended, early, shorn int
 	for i := range *simSeeds {
 		seed := *simFirst + int64(i)
 		s := newSim(t, seed)
@@ -585,10 +609,13 @@ func TestSimulation(t *testing.T) {
 		held += s.held
 		broken += s.broken
 		mended += s.mended
+		early += s.early
+		shorn += s.shorn
 		if t.Failed() {
 			return
 		}
 	}
-	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas, %d late messages refused, %d times without a lease, %d disk failures, %d reads mended",
-		writes, acked, elected, synced, refused, held, broken, mended)
+	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas, %d late messages refused, %d times without a lease, "+
+		"%d disk failures, %d reads mended, %d writes completed before the peer had them, %d of them lost in a take-over",
+		writes, acked, elected, synced, refused, held, broken, mended, early, shorn)
 }

@@ -33,6 +33,9 @@ type View struct {
 	Gen          block.Generations
 	Resync       Resync
 	Counters     Counters
+	Protocol     block.Protocol // wanted
+	InUse        block.Protocol // Primary: what writes wait for now
+	MayLack      block.Protocol // Secondary: under which the last Primary completed writes
 	Seq          uint64
 }
 
@@ -50,6 +53,7 @@ func (c *Core) View(now time.Duration) View {
 		Inconsistent: c.meta.Inconsistent, Crashed: c.meta.Crashed, Discard: c.meta.Discard, Keeping: c.losing.asked, Connected: c.phase != off,
 		InSync: c.phase == inSync, PeerState: c.peer, ReadyToGrow: c.ready && c.phase == inSync,
 		Lease: c.lease, Problem: c.problem, Gen: c.meta.Gen, Counters: c.count, Seq: c.seqState,
+		Protocol: c.terms.want, InUse: c.terms.inUse, MayLack: c.meta.MayLack,
 	}
 	// A set without the peer, whose disk is the only good one, would help nobody.
 	v.WantShrink = c.primary && c.setHasPeer() && c.phase != inSync && c.problem == nil
