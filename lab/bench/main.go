@@ -33,6 +33,7 @@ type bench struct {
 	size    int64
 	report  *report
 	match   string // rows whose name has it are measured
+	rounds  int    // of what is measured in turn
 }
 
 // parts are what --only chooses from, in the order they run.
@@ -44,6 +45,7 @@ var parts = []struct {
 	{"mirror", (*bench).mirror},
 	{"pair", (*bench).pair},
 	{"sync", (*bench).sync},
+	{"nbd", (*bench).nbd},
 }
 
 func main() {
@@ -60,7 +62,9 @@ func run() (err error) {
 	seconds := flag.Int("seconds", 4, "how long each row is measured")
 	sizeText := flag.String("size", "1GiB", "size of each image")
 	dir := flag.String("dir", "/var/tmp", "`directory` on the disk to measure")
-	only := flag.String("only", "raw,mirror,pair,sync", "`parts` to run; pair is the volume alone and replicated")
+	only := flag.String("only", "raw,mirror,pair,sync,nbd", "`parts` to run; pair is the volume alone and replicated, "+
+		"nbd is volume and mirror in turn, both over NBD")
+	rounds := flag.Int("rounds", 5, "how often the part nbd measures each row on each side")
 	match := flag.String("rows", "", "measure only the rows whose name contains this `text`")
 	jsonFile := flag.String("json", "", "also write the report to this `file`")
 	flag.Parse()
@@ -75,7 +79,8 @@ func run() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.backTo(0)) }()
-	b := &bench{room: r, gemel: *gemel, seconds: *seconds, size: size, report: newReport(*seconds, size), match: *match}
+	b := &bench{room: r, gemel: *gemel, seconds: *seconds, size: size, report: newReport(*seconds, size),
+		match: *match, rounds: max(*rounds, 1)}
 	err = b.runParts(strings.Split(*only, ","))
 	b.report.write(os.Stdout)
 	if *jsonFile != "" {
@@ -156,7 +161,7 @@ func (b *bench) pair() error {
 	if err != nil {
 		return err
 	}
-	p, err := newPair(b.room, w, b.gemel, b.size)
+	p, err := newPair(b.room, w, b.gemel, config.FrontendFuseLoop, b.size)
 	if err != nil {
 		return err
 	}
@@ -210,7 +215,7 @@ func (b *bench) syncMirror(w *wiring) (float64, error) {
 }
 
 func (b *bench) syncPair(w *wiring) (float64, error) {
-	p, err := newPair(b.room, w, b.gemel, b.size)
+	p, err := newPair(b.room, w, b.gemel, config.FrontendFuseLoop, b.size)
 	if err != nil {
 		return 0, err
 	}

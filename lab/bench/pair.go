@@ -11,6 +11,7 @@ import (
 
 	"gemel/lab/loopdev"
 	"gemel/node/api"
+	"gemel/node/config"
 	"gemel/node/replicator/control"
 )
 
@@ -28,15 +29,16 @@ const birthWait = time.Minute
 type pair struct {
 	room      *room
 	gemel     string
-	primary   int // number of the node whose device is measured
+	frontend  string // of the volume
+	primary   int    // number of the node whose device is measured
 	daemons   [2][]*daemon
 	target    target
 	firstSync float64 // MB/s
 }
 
 // newPair makes a new cluster with one volume and waits for its first sync.
-func newPair(r *room, w *wiring, gemel string, size int64) (*pair, error) {
-	p := &pair{room: r, gemel: gemel}
+func newPair(r *room, w *wiring, gemel, frontend string, size int64) (*pair, error) {
+	p := &pair{room: r, gemel: gemel, frontend: frontend}
 	images, err := r.makeImages(size, "server1.img", "server2.img")
 	if err != nil {
 		return nil, err
@@ -66,7 +68,7 @@ func (p *pair) furnish(images []string) error {
 			return fmt.Errorf("home of %s: %w", box, err)
 		}
 		image := images[i%len(images)] // the witness has none, but the same file
-		if err := os.WriteFile(p.config(box), []byte(configText(box, p.room.dir, home, image)), 0o600); err != nil {
+		if err := os.WriteFile(p.config(box), []byte(p.configText(box, home, image)), 0o600); err != nil {
 			return fmt.Errorf("configuration of %s: %w", box, err)
 		}
 	}
@@ -82,7 +84,7 @@ func (p *pair) argv(box string, args ...string) []string {
 }
 
 // configText is a configuration with nothing on top of the volume: its device is all that is used.
-func configText(box, dir, home, image string) string {
+func (p *pair) configText(box, home, image string) string {
 	return fmt.Sprintf(`cluster: bench
 node: %s
 nodes:
@@ -99,8 +101,9 @@ replication: {links: [private]}
 volumes:
   - name: %s
     device: %s
+    frontend: %s
 `, box, addressA, lanA, addressB, lanB, witnessName, lanWitness,
-		filepath.Join(dir, "keys", box), home, home, home, volumeName, image)
+		filepath.Join(p.room.dir, "keys", box), home, home, home, volumeName, image, p.frontend)
 }
 
 // startAll starts the daemons and makes the replicas. They are stopped in reverse: the peer before the Primary.
@@ -159,7 +162,9 @@ func (p *pair) firstReign() error {
 	if err := p.room.await("a Primary", birthWait, 100*time.Millisecond, p.all(), p.findPrimary); err != nil {
 		return err
 	}
-	p.guardDevice()
+	if p.target.device != "" {
+		p.guardDevice()
+	}
 	return p.watchSync()
 }
 
@@ -169,7 +174,7 @@ func (p *pair) findPrimary() (bool, error) {
 	for i, box := range nodeNames {
 		v, err := p.volume(box)
 		if err == nil && v.Device != "" {
-			p.primary, p.target = i, target{device: v.Device}
+			p.primary, p.target = i, p.targetOf(v.Device)
 			return true, nil
 		}
 		if err == nil {
@@ -178,6 +183,13 @@ func (p *pair) findPrimary() (bool, error) {
 		waiting = append(waiting, err)
 	}
 	return false, errors.Join(waiting...)
+}
+
+func (p *pair) targetOf(device string) target {
+	if p.frontend == config.FrontendNBDSocket {
+		return target{uri: "nbd+unix:///" + volumeName + "?socket=" + device}
+	}
+	return target{device: device}
 }
 
 func (p *pair) all() []*daemon { return append(append([]*daemon{}, p.daemons[0]...), p.daemons[1]...) }

@@ -43,6 +43,7 @@ type report struct {
 	Size    int64                           `json:"size_bytes"`
 	Rows    map[string]map[subject]*figures `json:"rows"` // by row, then subject
 	Syncs   []syncRate                      `json:"first_syncs"`
+	Duels   []*duel                         `json:"over_nbd"`
 }
 
 // syncRate is a first synchronisation, beside what the cable carries.
@@ -69,13 +70,26 @@ func host() string {
 // write prints the report as Markdown.
 func (p *report) write(out io.Writer) {
 	fmt.Fprintf(out, "%s; %d s per row, %d MiB; %s\n\n", p.Host, p.Seconds, p.Size>>20, p.Time.Format(time.DateTime))
-	for _, s := range subjects {
-		fmt.Fprintf(out, "- %s: %s\n", s.letter, s.text)
+	if p.measured() {
+		for _, s := range subjects {
+			fmt.Fprintf(out, "- %s: %s\n", s.letter, s.text)
+		}
+		fmt.Fprintln(out)
+		p.writeRatios(out)
+		p.writeFigures(out)
 	}
-	fmt.Fprintln(out)
-	p.writeRatios(out)
-	p.writeFigures(out)
 	p.writeSyncs(out)
+	p.writeDuels(out)
+}
+
+// measured reports whether any row was measured outside the part nbd.
+func (p *report) measured() bool {
+	for _, w := range rows {
+		if len(p.Rows[w.Name]) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *report) writeRatios(out io.Writer) {

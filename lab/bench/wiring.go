@@ -21,9 +21,12 @@ const (
 type wiring struct{ a, b, witness string } // names of network namespaces
 
 // newWiring makes the boxes. Only the private cable gets a rate, as tc writes it.
-func newWiring(r *room, rate string) (*wiring, error) {
+func newWiring(r *room, rate string) (*wiring, error) { return newWiringOf(r, "", rate) }
+
+// newWiringOf makes boxes beside others: what their names begin with tells them apart.
+func newWiringOf(r *room, begin, rate string) (*wiring, error) {
 	w := &wiring{}
-	for short, ns := range map[string]*string{"a": &w.a, "b": &w.b, "w": &w.witness} {
+	for short, ns := range map[string]*string{begin + "a": &w.a, begin + "b": &w.b, begin + "w": &w.witness} {
 		var err error
 		if *ns, err = r.namespace(short); err != nil {
 			return nil, err

@@ -96,7 +96,9 @@ const (
 )
 
 // Frontends lists what a volume's frontend may be.
-func Frontends() []string { return []string{FrontendAuto, FrontendNBD, FrontendFuseLoop, FrontendNBDSocket} }
+func Frontends() []string {
+	return []string{FrontendAuto, FrontendNBD, FrontendFuseLoop, FrontendNBDSocket}
+}
 
 // Mount says where the volume's file system goes; an empty Path mounts nothing.
 type Mount struct {
