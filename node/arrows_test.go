@@ -62,6 +62,7 @@ var arrows = map[string]map[string]string{
 	"node":       {"*": "wires the binary together"},
 
 	"node/replicator/buffer":  {"node/block": "sizes"},
+	"node/replicator/digest":  {"node/block": "sums blocks"},
 	"node/replicator/control": {"node/arbiter": "carries votes to the replica's register"},
 	"node/replicator/disk": {
 		"node/block":             "speaks of ranges",
@@ -104,7 +105,7 @@ var arrows = map[string]map[string]string{
 
 // pure rooms decide and compute; they must not see the world.
 var pure = []string{"node/block", "node/arbiter", "node/failover", "node/failover/reign",
-	"node/replicator/handshake", "node/replicator/resync", "node/replicator/volume/core"}
+	"node/replicator/handshake", "node/replicator/resync", "node/replicator/digest", "node/replicator/volume/core"}
 
 var world = map[string]string{"os": "files", "net": "network", "log": "logging", "log/slog": "logging",
 	"math/rand": "chance", "math/rand/v2": "chance", "crypto/rand": "chance", "syscall": "the kernel",

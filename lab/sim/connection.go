@@ -260,7 +260,7 @@ func (e *end) deliver(h wire.Header, raw []byte) {
 	id := r.core.Receive(r.b.clock(), e.session, m)
 	if id != 0 {
 		r.w.truth.taken(r, &m)
-		r.payloads[id] = payload
+		r.keep(id, &m, payload)
 	}
 	switch m.Kind {
 	case core.Data:
@@ -285,7 +285,7 @@ func (r *replicator) send(m *core.Msg) {
 	if m.Kind == core.End {
 		r.endSent = r.w.now
 	}
-	h, body := volume.Encode(m, r.payloads[m.Payload])
+	h, body := volume.Encode(m, r.memory(m))
 	r.end.send(h, body)
 }
 
@@ -349,7 +349,7 @@ func (b *box) replayOld() {
 		b.w.tell("a write of epoch %d is replayed to %s", m.Epoch, names[b.id])
 		if id := r.core.Receive(b.clock(), r.end.session, m); id != 0 {
 			b.w.truth.taken(r, &m)
-			r.payloads[id] = raw[wire.HeaderSize:]
+			r.keep(id, &m, raw[wire.HeaderSize:])
 		}
 		r.run()
 	}

@@ -21,6 +21,7 @@ type replicator struct {
 	store    *meta.Store
 	register arbiter.Register
 	payloads map[core.ID][]byte
+	sums     map[core.ID]*sums
 	ops      []*diskOp
 
 	metaBusy, saveWanted       bool
@@ -52,7 +53,7 @@ type wait struct {
 }
 
 func newReplicator(b *box) *replicator {
-	r := &replicator{b: b, w: b.w, payloads: map[core.ID][]byte{}, requests: map[core.ID]*request{}}
+	r := &replicator{b: b, w: b.w, payloads: map[core.ID][]byte{}, sums: map[core.ID]*sums{}, requests: map[core.ID]*request{}}
 	store, err := meta.Open(b.disk, params(b.id))
 	if err != nil {
 		b.w.broken("metadata opens after any crash", "%s: %v", names[b.id], err)
@@ -137,7 +138,14 @@ func (r *replicator) run() {
 			break
 		}
 		for i := range actions {
-			r.carryOut(&actions[i])
+			if actions[i].Kind != core.Compare {
+				r.carryOut(&actions[i])
+			}
+		}
+		for i := range actions { // an event of its own: after what came before it
+			if actions[i].Kind == core.Compare {
+				r.compare(&actions[i])
+			}
 		}
 	}
 	r.keepMeta()
@@ -155,6 +163,8 @@ func (r *replicator) carryOut(a *core.Action) {
 		r.write(a)
 	case core.Read:
 		r.read(a)
+	case core.Digest, core.ReadDigest:
+		r.digest(a)
 	case core.Sync:
 		r.atDisk(r.syncLatency(), &diskOp{run: r.b.disk.Sync}, func(err error) {
 			r.core.SyncDone(r.b.clock(), err)
@@ -166,6 +176,7 @@ func (r *replicator) carryOut(a *core.Action) {
 		r.completed(a.ID, a.Err)
 	case core.Release:
 		delete(r.payloads, a.ID)
+		delete(r.sums, a.ID)
 	case core.Persist:
 		r.metaWanted = a.Version
 	case core.SaveBitmap:

@@ -102,6 +102,15 @@ func (d *daemon) Connect(_ context.Context, q control.ConnectRequest) error {
 	return nil
 }
 
+// Verify starts, holds or ends a verify.
+func (d *daemon) Verify(_ context.Context, q control.VerifyRequest) error {
+	v, err := d.volume(q.Volume)
+	if err != nil {
+		return err
+	}
+	return refusal(v.Verify(q))
+}
+
 // Prepare is this node's promise.
 func (d *daemon) Prepare(_ context.Context, q arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
 	v, err := d.volume(q.Volume)
@@ -151,7 +160,8 @@ func refusal(err error) error {
 	case errors.Is(err, volume.ErrDeviceInUse):
 		return &control.Error{Code: control.CodeDeviceInUse, Message: err.Error()}
 	case errors.Is(err, core.ErrNotElected), errors.Is(err, core.ErrInconsistent),
-		errors.Is(err, core.ErrNotPrimary), errors.Is(err, core.ErrBusy):
+		errors.Is(err, core.ErrNotPrimary), errors.Is(err, core.ErrBusy),
+		errors.Is(err, core.ErrNotInSync), errors.Is(err, core.ErrVerifying), errors.Is(err, core.ErrNoVerify):
 		return &control.Error{Code: control.CodeRefused, Message: err.Error()}
 	}
 	return err

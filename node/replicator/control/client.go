@@ -92,6 +92,12 @@ func (c *Client) Connect(ctx context.Context, q ConnectRequest) error {
 	return err
 }
 
+// Verify starts, holds or ends a verify.
+func (c *Client) Verify(ctx context.Context, q VerifyRequest) error {
+	_, err := post[struct{}](ctx, c, PathVerify, q, callTimeout)
+	return err
+}
+
 // Prepare asks this node's register for a promise.
 func (c *Client) Prepare(ctx context.Context, q arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
 	return post[arbiter.PrepareReply](ctx, c, PathPrepare, q, callTimeout)

@@ -98,6 +98,7 @@ type VolumeState struct {
 
 	OutOfSync int64    `json:"out_of_sync"` // bytes the peer lacks (or this node lacks, as target)
 	Resync    *Resync  `json:"resync,omitempty"`
+	Verify    *Verify  `json:"verify,omitempty"` // the last one
 	Counters  Counters `json:"counters"`
 
 	// Seq grows with every change that a watcher should see at once.
@@ -150,6 +151,7 @@ type Counters struct {
 	Received int64 `json:"received"` // replicated writes, payload
 	Resynced int64 `json:"resynced"` // by resync, either direction, payload
 	Mended   int64 `json:"mended"`   // read from the peer and written anew, because the disk here could not read
+	Same     int64 `json:"same"`     // compared by a resync and not sent, since the target had it
 	Flushes  int64 `json:"flushes"`  // count, of the local disk
 }
 
@@ -223,6 +225,7 @@ const (
 	PathLease   = "/v1/volume/lease"
 	PathDemote  = "/v1/volume/demote"
 	PathConnect = "/v1/volume/connect"
+	PathVerify  = "/v1/volume/verify"
 	PathPrepare = "/v1/vote/prepare"
 	PathAccept  = "/v1/vote/accept"
 	PathRenew   = "/v1/vote/renew"

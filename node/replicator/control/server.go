@@ -58,6 +58,7 @@ type Handler interface {
 	Chosen(context.Context, ChosenRequest) error
 	Lease(context.Context, LeaseRequest) error
 	Demote(context.Context, DemoteRequest) error
+	Verify(context.Context, VerifyRequest) error
 	Connect(context.Context, ConnectRequest) error
 	Prepare(context.Context, arbiter.PrepareRequest) (arbiter.PrepareReply, error)
 	Accept(context.Context, arbiter.AcceptRequest) (arbiter.AcceptReply, error)
@@ -155,6 +156,7 @@ func Mux(h Handler) http.Handler {
 	handle(mux, PathLease, silent(h.Lease))
 	handle(mux, PathDemote, silent(h.Demote))
 	handle(mux, PathConnect, silent(h.Connect))
+	handle(mux, PathVerify, silent(h.Verify))
 	handle(mux, PathPrepare, h.Prepare)
 	handle(mux, PathAccept, h.Accept)
 	handle(mux, PathRenew, h.Renew)

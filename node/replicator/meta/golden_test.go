@@ -22,6 +22,7 @@ func sample() Superblock {
 		MayLack: block.ProtocolA,
 		Register: arbiter.Record{Promised: 0x31, Fresh: true,
 			Accepted: arbiter.Accepted{Epoch: 0x21, Version: 0x41424344, Set: arbiter.Both}},
+		Verify: Verify{Running: true, Paused: true, Pos: 0x71727374, MaxRate: 0x75767778, Found: 0x79},
 	}
 	for i := range s.ID {
 		s.ID[i] = byte(0xa0 + i)

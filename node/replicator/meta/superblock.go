@@ -83,8 +83,18 @@ type Superblock struct {
 	MayLack block.Protocol
 	// Register is this node's vote; it never goes backwards.
 	Register arbiter.Record
+	// Verify is how far the last verify came.
+	Verify Verify
 
 	Past Past
+}
+
+// Verify is what of a verify outlives a restart.
+type Verify struct {
+	Running, Repair, Paused bool
+	Pos                     int64 // bytes; what lies in front was looked at
+	MaxRate                 int64 // bytes per second, 0: no limit
+	Found                   int64 // bytes that differed
 }
 
 // Past tells where a replica comes from. Times are wall time, nanoseconds since
@@ -133,7 +143,17 @@ const (
 	offVolume   = 248
 	offNamesEnd = 312
 	offMayLack  = 344
+	offVerify   = 360 // 4 flags, 4 zero, 8 position, 8 rate, 8 found
 	offPast     = 392 // see encodePast; in between: fields of other rooms
+)
+
+// Bits of the flags of a verify.
+const (
+	verifyRunning = 1 << iota
+	verifyRepair
+	verifyPaused
+
+	verifyKnown = verifyRunning | verifyRepair | verifyPaused
 )
 
 var magic = [8]byte{'g', 'e', 'm', 'e', 'l', 0, 's', 'b'}
@@ -165,6 +185,7 @@ func (s *Superblock) encode(b []byte, slot int) {
 	le.PutUint64(b[offTarget:], uint64(s.ResyncTarget))
 	b[offMayLack] = byte(s.MayLack)
 	encodeRegister(b, s.Register)
+	encodeVerify(b, s.Verify)
 	putName(b[offCluster:], s.Cluster)
 	putName(b[offVolume:], s.Volume)
 	encodePast(b[offPast:], &s.Past)
@@ -225,6 +246,7 @@ func decode(b []byte, slot int) (Superblock, error) {
 		ResyncTarget: block.Generation(le.Uint64(b[offTarget:])),
 		MayLack:      block.Protocol(b[offMayLack]),
 		Register:     decodeRegister(b),
+		Verify:       decodeVerify(b),
 		Past:         decodePast(b[offPast:]),
 	}
 	s.Generation.Current = block.Generation(le.Uint64(b[offCurrent:]))
@@ -238,6 +260,9 @@ func decode(b []byte, slot int) (Superblock, error) {
 	}
 	if s.Volume, err = getName(b[offVolume:offNamesEnd]); err != nil {
 		return Superblock{}, fmt.Errorf("volume name: %w", err)
+	}
+	if flags := le.Uint32(b[offVerify:]); flags&^uint32(verifyKnown) != 0 {
+		return Superblock{}, fmt.Errorf("unknown flags %#x of a verify", flags)
 	}
 	if int(b[offSlot]) != slot {
 		return Superblock{}, fmt.Errorf("the bytes belong to slot %d", b[offSlot])
@@ -254,6 +279,29 @@ func decodeRegister(b []byte) arbiter.Record {
 			Set:     arbiter.Set(b[offSet]),
 		},
 		Fresh: b[offFresh] != 0,
+	}
+}
+
+func encodeVerify(b []byte, v Verify) {
+	flags := uint32(0)
+	for i, set := range []bool{v.Running, v.Repair, v.Paused} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	le.PutUint32(b[offVerify:], flags)
+	le.PutUint64(b[offVerify+8:], uint64(v.Pos))
+	le.PutUint64(b[offVerify+16:], uint64(v.MaxRate))
+	le.PutUint64(b[offVerify+24:], uint64(v.Found))
+}
+
+func decodeVerify(b []byte) Verify {
+	flags := le.Uint32(b[offVerify:])
+	return Verify{
+		Running: flags&verifyRunning != 0, Repair: flags&verifyRepair != 0, Paused: flags&verifyPaused != 0,
+		Pos:     int64(le.Uint64(b[offVerify+8:])),
+		MaxRate: int64(le.Uint64(b[offVerify+16:])),
+		Found:   int64(le.Uint64(b[offVerify+24:])),
 	}
 }
 
@@ -276,6 +324,8 @@ func (s *Superblock) invalid() error {
 		return fmt.Errorf("unknown flags %#x", uint32(s.Flags&^knownFlags))
 	case s.MayLack > block.ProtocolA:
 		return fmt.Errorf("protocol %d does not exist", s.MayLack)
+	case s.Verify.Pos < 0 || s.Verify.MaxRate < 0 || s.Verify.Found < 0:
+		return fmt.Errorf("a verify at %d with rate %d that found %d bytes", s.Verify.Pos, s.Verify.MaxRate, s.Verify.Found)
 	case s.Register.Accepted.Set > arbiter.Both:
 		return fmt.Errorf("in-sync set %#x names nodes that do not exist", s.Register.Accepted.Set)
 	}

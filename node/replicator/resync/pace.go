@@ -64,6 +64,11 @@ func NewPace(now time.Duration, total int64, limits Limits) *Pace {
 	return p
 }
 
+// SetLimits changes the limits from now on.
+func (p *Pace) SetLimits(limits Limits) {
+	p.limits, p.budget = limits, min(p.budget, 0)
+}
+
 // Allow returns how many more bytes may be started with inFlight under way.
 // busy: application writes wait for the same disks and link.
 func (p *Pace) Allow(now time.Duration, inFlight int64, busy bool) int64 {

@@ -229,11 +229,9 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 	v.heard()
 	id := v.core.Receive(Now(), session, msg)
 	if id != 0 {
-		v.received += int64(len(m.Payload))
-		v.payloads[id] = &payload{buf: m.Payload, refs: 1, pooled: true, received: true}
-		m.Payload = nil
+		v.take(id, &msg, m)
 	}
-	if id == 0 || !alone || msg.FUA || msg.Range.Len > inlineMost {
+	if id == 0 || msg.Kind == core.Sums || !alone || msg.FUA || msg.Range.Len > inlineMost {
 		v.run()
 		v.unlock()
 		m.Release()
@@ -302,6 +300,14 @@ func toWire(m *core.Msg) wire.Header {
 		if m.Kind == core.TermsAck {
 			h.Flags = wire.FlagReply
 		}
+	case core.Ask:
+		h.Type = wire.TypeAsk
+	case core.Sums:
+		if h.Type = wire.TypeSums; m.Bad {
+			h.Flags = wire.FlagFailed
+		}
+	case core.VerifyNote:
+		h.Type = wire.TypeVerify
 	}
 	return h
 }
@@ -345,6 +351,13 @@ func fromWire(m *link.Message) (core.Msg, error) {
 		if reply {
 			out.Kind = core.EndAck
 		}
+	case wire.TypeAsk:
+		out.Kind = core.Ask
+	case wire.TypeSums:
+		out.Kind, out.Bad = core.Sums, m.Flags&wire.FlagFailed != 0
+	case wire.TypeVerify:
+		out.Kind, out.Words = core.VerifyNote, make([]uint64, len(m.Payload)/8)
+		return out, wire.OrWords(out.Words, m.Payload)
 	default:
 		return out, fmt.Errorf("message %v is not expected here", m.Type)
 	}

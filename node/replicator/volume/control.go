@@ -247,7 +247,8 @@ func (v *Volume) State() control.VolumeState {
 		CrashedPrimary: w.Crashed, Created: w.Created, Blank: w.Blank, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,
 		GivenUp: w.Discard, Apart: v.apart(),
 		Counters: control.Counters{Read: v.counters.read, Written: v.counters.written, Sent: w.Counters.Sent,
-			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Flushes: v.counters.flushes, Mended: w.Counters.Mended},
+			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Same: w.Counters.Same,
+			Flushes: v.counters.flushes, Mended: w.Counters.Mended},
 	}
 	s.Protocol, s.ConfiguredProtocol = w.Protocol.String(), v.o.Protocol.String()
 	if w.Primary {
@@ -268,6 +269,7 @@ func (v *Volume) State() control.VolumeState {
 	if w.Problem != nil {
 		s.Problem = w.Problem.Error() + "; replace the device, then run `gemel volume create`"
 	}
+	s.Verify = v.verifyState(now)
 	if w.Resync.Running {
 		s.Resync = progress(w.Resync)
 	}

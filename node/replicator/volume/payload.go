@@ -11,6 +11,8 @@ import (
 // reference), the local disk, the connection's writer. Guarded by Volume.mu.
 type payload struct {
 	buf      []byte
+	sums     []byte // of a piece that is compared: its own
+	theirs   []byte // and the peer's
 	refs     int
 	pooled   bool       // from package buffer
 	received bool       // counts against receiveLimit until written
@@ -47,6 +49,11 @@ func (v *Volume) unref(id core.ID) {
 	if pay.pooled {
 		buffer.Put(pay.buf)
 		pay.buf = nil
+	}
+	if pay.sums != nil || pay.theirs != nil {
+		buffer.Put(pay.sums)
+		buffer.Put(pay.theirs)
+		pay.sums, pay.theirs = nil, nil
 	}
 	if pay.done != nil {
 		pay.done <- pay.err

@@ -34,9 +34,14 @@ func (v *Volume) queue(m core.Msg) {
 	if o.body = talkBody(&m); m.Payload != 0 {
 		pay := v.payloads[m.Payload]
 		pay.refs++
-		if o.body = pay.buf; pay.blank { // a resync found zeroes
+		switch {
+		case m.Kind == core.Sums:
+			o.body = pay.sums
+		case pay.blank: // a resync found zeroes
 			o.header.Flags |= wire.FlagZero
 			o.body = nil
+		default:
+			o.body = part(&m, pay.buf)
 		}
 	}
 	v.out = append(v.out, o)
@@ -45,12 +50,21 @@ func (v *Volume) queue(m core.Msg) {
 // talkBody is the body of a message that is not data; nil when it has none.
 func talkBody(m *core.Msg) []byte {
 	switch m.Kind {
-	case core.Bits:
+	case core.Bits, core.VerifyNote:
 		return wire.AppendWords(nil, m.Words)
 	case core.Begin:
 		return beginBody(m)
 	}
 	return nil
+}
+
+// part is what of a request's memory travels with m: of a piece that was
+// compared only what differs.
+func part(m *core.Msg, p []byte) []byte {
+	if m.Kind == core.ResyncData {
+		return p[m.At : m.At+m.Range.Len]
+	}
+	return p
 }
 
 // forget drops what was not sent yet.

@@ -15,15 +15,15 @@ import (
 // shell uses what is behind them; they are exported for another shell around
 // the same core, the simulator, so that it speaks and stores what ships.
 
-// Encode returns the message's header and body. payload is the memory that
-// travels with it, empty for a message without.
+// Encode returns the message's header and body. payload is the memory of the
+// request that it names, for Sums its sums; empty for a message without.
 func Encode(m *core.Msg, payload []byte) (wire.Header, []byte) {
 	h := toWire(m)
 	h.Epoch = m.Epoch
 	if body := talkBody(m); body != nil {
 		return h, body
 	}
-	if m.Kind == core.ResyncData && allZero(payload) {
+	if payload = part(m, payload); m.Kind == core.ResyncData && allZero(payload) {
 		h.Flags |= wire.FlagZero
 		return h, nil
 	}

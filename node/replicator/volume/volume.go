@@ -95,7 +95,8 @@ type Volume struct {
 	core     *core.Core
 	register arbiter.Register
 	payloads map[core.ID]*payload
-	out      []outgoing // to the peer, in order
+	compares []core.Action // sums that are to be compared now
+	out      []outgoing    // to the peer, in order
 	outReady *sync.Cond
 	sending  bool // somebody took messages out and sends them
 	spareOut []outgoing
@@ -368,7 +369,7 @@ func (v *Volume) run() {
 func (v *Volume) carry(inline core.ID) (mine *core.Action) {
 	for {
 		actions := v.core.Take()
-		if len(actions) == 0 {
+		if len(actions) == 0 && len(v.compares) == 0 {
 			return mine
 		}
 		for i := range actions {
@@ -383,6 +384,7 @@ func (v *Volume) carry(inline core.ID) (mine *core.Action) {
 				v.counters.flushes++
 			}
 		}
+		v.compare()
 	}
 }
 
@@ -397,6 +399,10 @@ func (v *Volume) carryOut(a *core.Action) {
 		pay := &payload{buf: buffer.Get(int(r.Len)), pooled: true, refs: 2}
 		v.payloads[id] = pay
 		v.atDisk(func() { v.readLocal(id, r, pay.buf) })
+	case core.Digest, core.ReadDigest:
+		v.carryOutDigest(a)
+	case core.Compare:
+		v.compares = append(v.compares, *a)
 	case core.Sync:
 		v.counters.flushes++
 		v.running.Add(1)

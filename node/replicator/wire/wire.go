@@ -101,17 +101,25 @@ const (
 	// back; WriteZeroes may, unless FlagKeep is set. WriteAck answers both.
 	TypeDiscard     Type = 20
 	TypeWriteZeroes Type = 21
-
-	// ReadRequest asks the Secondary for Span bytes at Offset, which the Primary's
-	// disk cannot read; ReadReply brings them, or FlagFailed and no payload.
-	TypeReadRequest Type = 48
-	TypeReadReply   Type = 49
-
 	// Protocol tells under which protocol writes complete from now on: Code is a
 	// block.Protocol. With FlagReply: it is noted on stable storage.
 	TypeProtocol Type = 22
 	// Received tells that the write ID has arrived, and is not written yet.
 	TypeReceived Type = 23
+
+	// Ask is the Primary's question what a range holds here; Sums answers with
+	// the sums of its blocks (package digest), or with FlagFailed and none when
+	// they cannot be read. ID ties them together.
+	TypeAsk  Type = 26
+	TypeSums Type = 27
+	// Verify tells the Secondary how far a verify came; payload is four words:
+	// flags (1 running, 2 repairs, 4 paused), position, highest rate, found.
+	TypeVerify Type = 28
+
+	// ReadRequest asks the Secondary for Span bytes at Offset, which the Primary's
+	// disk cannot read; ReadReply brings them, or FlagFailed and no payload.
+	TypeReadRequest Type = 48
+	TypeReadReply   Type = 49
 )
 
 var typeNames = [...]string{
@@ -120,6 +128,7 @@ var typeNames = [...]string{
 	TypeBarrier: "Barrier", TypeBarrierAck: "BarrierAck", TypeResyncWrite: "ResyncWrite",
 	TypeResyncAck: "ResyncAck", TypeResyncDone: "ResyncDone", TypeState: "State",
 	TypePing: "Ping", TypePong: "Pong", TypeError: "Error",
+	TypeAsk: "Ask", TypeSums: "Sums", TypeVerify: "Verify",
 	TypeReadRequest: "ReadRequest", TypeReadReply: "ReadReply",
 	TypeDiscard: "Discard", TypeWriteZeroes: "WriteZeroes", TypeProtocol: "Protocol", TypeReceived: "Received",
 }
@@ -138,7 +147,8 @@ func (t Type) carries() uint32 {
 	switch t {
 	case TypeWrite, TypeResyncWrite, TypeBitmap, TypeReadReply:
 		return MaxPayload
-	case TypeHello, TypeHelloReply, TypeHelloConfirm, TypeVerdict, TypeState, TypeError:
+	case TypeHello, TypeHelloReply, TypeHelloConfirm, TypeVerdict, TypeState, TypeError,
+		TypeSums, TypeVerify:
 		return MaxTalk
 	}
 	return 0

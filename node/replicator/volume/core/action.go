@@ -26,6 +26,9 @@ const (
 	Release                          // payload ID is not needed any more
 	Changed                          // View differs
 	SaveUndo                         // blocks of Losing, as the local disk holds them, to stable storage → UndoSaved with Version
+	Digest                           // read Range of the local disk, keep its sums as payload ID → LocalDone
+	ReadDigest                       // as Read, and keep the sums as well → LocalDone
+	Compare                          // the sums kept for ID with the peer's → Compared
 )
 
 // Action is one thing the shell must do.
@@ -43,9 +46,9 @@ type Action struct {
 // MsgKind names a message between two cores.
 type MsgKind uint8
 
-// Messages. From the Primary: Data, ResyncData, Barrier, Begin, End, Terms. From
-// the Secondary: Ack, Received, BarrierAck, BeginAck, EndAck, TermsAck, Bits,
-// BitsEnd, Failed.
+// Messages. From the Primary: Data, ResyncData, Barrier, Begin, End, Terms, Ask,
+// VerifyNote. From the Secondary: Ack, Received, BarrierAck, BeginAck, EndAck,
+// TermsAck, Bits, BitsEnd, Failed, Sums.
 const (
 	Data       MsgKind = iota + 1 // a write of the application: ID, Range, payload
 	ResyncData                    // blocks of a resync: ID, Range, payload
@@ -67,6 +70,10 @@ const (
 	Received    // ID has arrived, and is not on the disk yet
 	Terms       // from now on writes complete under protocol ID
 	TermsAck    // protocol ID is noted on stable storage
+
+	Ask  // what does Range hold: ID
+	Sums // it holds what these sums say, or it is Bad: ID, Range, payload
+	VerifyNote
 )
 
 // Msg is a message. Payload is the local ID of the bytes that travel with it,
@@ -88,6 +95,8 @@ type Msg struct {
 	From    block.Generation
 	Words   []uint64
 	Payload ID
+	At      int64 // where in the payload Range begins
+	Bad     bool  // Sums: the blocks cannot be read
 }
 
 func (c *Core) emit(a Action) { c.out = append(c.out, a) }

@@ -48,9 +48,11 @@ type Config struct {
 	// BarrierAfter is how long acknowledged writes may stay unflushed at the peer.
 	BarrierAfter time.Duration
 	Resync       resync.Limits
-	// Extent is the size in bytes of one piece of a resync; 0: 512 KiB.
-	Extent   int64
-	Protocol block.Protocol
+	// Extent is the size in bytes of one piece of a resync or verify, at most
+	// 512 KiB; 0: that.
+	Extent    int64
+	Checksums Checksums
+	Protocol  block.Protocol
 	// Seed makes generations; two replicas must not share it, nor two starts.
 	Seed uint64
 }
@@ -76,6 +78,7 @@ type Meta struct {
 	// Ending: the peer may have been told the end of a resync, and carry
 	// Gen.Current, although Gen.Bitmap still counts.
 	Ending bool
+	Verify VerifyState
 }
 
 // phase of the connection, seen from this replica.
@@ -145,7 +148,9 @@ type Core struct {
 	barrierSeq    uint64
 	barrierOut    bool
 	barrierWanted bool
-	tasks         []task // Secondary: barriers, ends and terms in order
+	tasks         []task     // Secondary: barriers, ends and terms in order
+	asks          []*request // Secondary: questions behind a write
+	verify        verify
 
 	terms     terms
 	turn      bool       // a write completed that the peer may lack: the next one says After
@@ -158,15 +163,17 @@ type Core struct {
 	full     bool
 	resyncIn int64  // bytes of resync under way
 	losing   losing // what a replica that was given up keeps first
+	sums     bool   // this resync compares before it copies
 	problem  error
 	count    Counters
 	seqState uint64
 }
 
-// Counters count bytes of payload since New.
+// Counters count bytes of payload since New. Same was compared by a resync and
+// did not have to be sent.
 type Counters struct {
-	Sent, Received, Resynced int64
-	Mended                   int64 // read from the peer because the disk here could not
+	Sent, Received, Resynced, Same int64
+	Mended                         int64 // read from the peer because the disk here could not
 }
 
 type saving uint8

@@ -73,6 +73,7 @@ func (c *Core) meet(now time.Duration) {
 		c.rebarrier()
 		c.agreeTerms()
 		c.review(now)
+		c.showVerify()
 		return
 	}
 	c.full, c.pace = false, resync.NewPace(now, 0, c.cfg.Resync)
@@ -107,6 +108,7 @@ func (c *Core) begin(now time.Duration) {
 func (c *Core) countFromPeer() {
 	g := &c.meta.Gen
 	c.full = c.verdict == handshake.SourceFull
+	c.chooseSums()
 	if c.peer.Current == g.Current {
 		c.rotate()
 	} else if c.full || c.peer.Discard { // the bits of both are here: they count from what the peer holds
@@ -130,8 +132,9 @@ func (c *Core) rotate() {
 }
 
 // Receive takes a message of the connection session. For Data and ResyncData it
-// returns the ID under which the payload, if there is one, is wanted; zero: throw it away.
-func (c *Core) Receive(now time.Duration, session uint64, m Msg) ID {
+// returns the ID under which the payload, if there is one, is wanted, for Sums the
+// ID that it is to be compared for; zero: throw it away.
+func (c *Core) Receive(now time.Duration, session uint64, m Msg) (wanted ID) {
 	if c.phase == off || session != c.session {
 		return 0
 	}
@@ -168,9 +171,11 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) ID {
 		c.termsNoted(now, block.Protocol(m.ID))
 	case Failed:
 		c.disconnect(now, errors.New("the peer's backing device failed"))
+	case Sums:
+		wanted = c.summed(now, m)
 	}
 	c.pump(now)
-	return 0
+	return wanted
 }
 
 func (c *Core) acknowledged(now time.Duration, id ID) {
@@ -178,17 +183,22 @@ func (c *Core) acknowledged(now time.Duration, id ID) {
 	if q == nil || !q.pending {
 		return
 	}
-	q.pending, q.acked = false, true
+	if q.parts > 1 {
+		q.parts--
+		return
+	}
+	if q.pending = false; q.kind == copying {
+		if !q.sums {
+			c.count.Resynced += q.r.Len
+		}
+		c.copied(now, q)
+		return
+	}
+	q.acked = true
 	if !q.fua {
 		c.remember(now, q.r)
 	}
-	if q.kind != copying {
-		c.landed(now, q)
-	} else {
-		c.resyncIn -= q.r.Len
-		c.count.Resynced += q.r.Len
-		c.pace.Delivered(now, q.r.Len)
-	}
+	c.landed(now, q)
 	c.settle(now, q)
 	c.tryComplete(now, q)
 }
@@ -259,8 +269,11 @@ func (c *Core) rebarrier() {
 	}
 }
 
-// pump keeps the resync going.
+// pump keeps the resync or the verify going.
 func (c *Core) pump(now time.Duration) {
+	if c.meta.Verify.Running {
+		c.pumpVerify(now)
+	}
 	if !c.primary || c.phase != syncing {
 		return
 	}
@@ -283,10 +296,7 @@ func (c *Core) pump(now time.Duration) {
 func (c *Core) copyRead(now time.Duration, q *request) {
 	if q.completed || q.err != nil {
 		if !q.completed {
-			c.dirty.Set(q.r)
-			c.resyncIn -= q.r.Len
-			q.completed = true
-			c.disconnect(now, fmt.Errorf("%w: read for the resync: %w", ErrDisk, q.err))
+			c.copyFailed(now, q)
 			return
 		}
 		c.settle(now, q)
@@ -325,7 +335,7 @@ func (c *Core) concluded(now time.Duration) {
 	if c.phase != finishing {
 		return
 	}
-	c.phase, c.ready, c.peerMayHold = inSync, true, false
+	c.phase, c.ready, c.peerMayHold, c.sums = inSync, true, false, false
 	if c.meta.Gen.Bitmap != 0 || c.meta.Crashed || c.meta.Ending {
 		handshake.Finish(&c.meta.Gen)
 		c.meta.Crashed, c.meta.Ending = false, false
@@ -334,6 +344,7 @@ func (c *Core) concluded(now time.Duration) {
 	c.agreeTerms()
 	c.changed()
 	c.review(now)
+	c.showVerify()
 }
 
 // ConnDown tells that the connection session ended.
@@ -354,6 +365,8 @@ func (c *Core) disconnect(now time.Duration, why error) {
 
 // disconnected turns everything the peer may lack into bits.
 func (c *Core) disconnected(now time.Duration) {
+	c.pauseChecks()
+	c.forgetAsks()
 	if c.primary || len(c.active) > 0 {
 		c.mark()
 	}
@@ -379,7 +392,7 @@ func (c *Core) mark() {
 			q.pending = false
 		} else if q.pending || q.kind == copying {
 			c.dirty.Set(q.r)
-			q.pending = false
+			q.pending, q.asking = false, false
 		}
 		if q.kind == copying {
 			q.completed = true

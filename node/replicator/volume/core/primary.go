@@ -70,7 +70,15 @@ func (c *Core) LocalDone(now time.Duration, id ID, err error) {
 	q.inLocal, q.localDone, q.err = false, true, err
 	switch q.kind {
 	case copying:
-		c.copyRead(now, q)
+		if q.sums {
+			c.ownSums(now, q)
+		} else {
+			c.copyRead(now, q)
+		}
+	case checking:
+		c.ownSums(now, q)
+	case digesting:
+		c.digested(q)
 	case theirWrite:
 		c.theirsDone(now, q)
 	case serving:

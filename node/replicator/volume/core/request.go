@@ -14,8 +14,10 @@ const (
 	appFlush
 	copying // a resync's extent, at the source
 	theirWrite
-	mending // a read that the local disk failed
-	serving // a read for the Primary, at the Secondary
+	mending   // a read that the local disk failed
+	serving   // a read for the Primary, at the Secondary
+	checking  // a verify's piece, at the Primary
+	digesting // a piece the Primary asked about, at the Secondary
 )
 
 // request is one thing under way.
@@ -42,8 +44,14 @@ type request struct {
 	round   uint64 // appFlush: local sync that covers it
 	barrier uint64 // appFlush: barrier that covers it, 0: none asked for
 
-	remote  uint64 // theirWrite: the peer's ID
-	session uint64 // theirWrite
+	sums   bool // copying, checking: compared with the peer's before it is copied
+	asking bool // the peer's sums are not here yet
+	bad    bool // the peer could not read its blocks
+	repair bool // copying: for a verify, while in sync
+	parts  int  // copying: messages that are not answered, when more than one
+
+	remote  uint64 // theirWrite, digesting: the peer's ID
+	session uint64 // theirWrite, digesting
 	order   uint64 // theirWrite
 	ordered bool   // theirWrite: of the application, not of a resync
 	after   bool   // theirWrite: what came before must be written
@@ -73,7 +81,7 @@ func (c *Core) find(id ID) *request {
 }
 
 func (c *Core) release(q *request) {
-	if q.kind == copying || q.kind == theirWrite || q.kind == serving {
+	if q.kind != mending && q.kind >= copying {
 		c.emit(Action{Kind: Release, ID: q.id})
 	}
 	q.used = false
@@ -127,8 +135,11 @@ func (c *Core) start(now time.Duration, q *request) {
 	}
 	q.inLocal, q.since = true, now
 	c.local++
+	if len(c.verify.checks) > 0 {
+		c.verify.disturb(q.r)
+	}
 	if q.kind == copying {
-		c.emit(Action{Kind: Read, ID: q.id, Range: q.r})
+		c.startCopy(now, q)
 		return
 	}
 	c.appBusy++

@@ -124,6 +124,9 @@ func (c *Core) Tick(now time.Duration) {
 		c.pace.Tick(now)
 	}
 	c.watchDisk(now)
+	if c.verify.pace != nil {
+		c.verify.pace.Tick(now)
+	}
 	if !c.primary {
 		return
 	}
@@ -145,5 +148,8 @@ func (c *Core) patience(now time.Duration) {
 			c.disconnect(now, fmt.Errorf("the peer did not answer a write within %v", c.cfg.WriteTimeout))
 			return
 		}
+	}
+	if c.impatient(now) {
+		c.disconnect(now, fmt.Errorf("the peer did not answer the verify within %v", c.cfg.WriteTimeout))
 	}
 }

@@ -81,13 +81,17 @@ func (c *Core) obey(now time.Duration, m Msg) ID {
 	case Barrier, End:
 		c.tasks = append(c.tasks, task{kind: m.Kind, id: m.ID, gen: m.Gen, order: c.seq})
 		c.runTasks()
+	case Ask:
+		c.asked(now, m)
+	case VerifyNote:
+		c.verifyNoted(now, m.Words)
 	}
 	return 0
 }
 
 func (c *Core) theirWrite(now time.Duration, m Msg) ID {
-	if c.phase < syncing || m.Range.Empty() || !m.Range.Aligned() || m.Range.Off < 0 || m.Range.End() > c.meta.Size {
-		c.disconnect(now, fmt.Errorf("the Primary sent a write at %d+%d that does not belong here", m.Range.Off, m.Range.Len))
+	if c.phase < syncing || !c.inside(m.Range) {
+		c.disconnect(now, outOfPlace("write", m.Range))
 		return 0
 	}
 	q := c.alloc(theirWrite, m.Range)
@@ -114,6 +118,15 @@ func (c *Core) theirWrite(now time.Duration, m Msg) ID {
 	return q.id
 }
 
+// inside reports whether r is made of blocks of the volume.
+func (c *Core) inside(r block.Range) bool {
+	return !r.Empty() && r.Aligned() && r.Off >= 0 && r.End() <= c.meta.Size
+}
+
+func outOfPlace(what string, r block.Range) error {
+	return fmt.Errorf("the Primary sent a %s at %d+%d that does not belong here", what, r.Off, r.Len)
+}
+
 func (c *Core) theirsDone(now time.Duration, q *request) {
 	for i, o := range c.theirs {
 		if o == q {
@@ -130,6 +143,9 @@ func (c *Core) theirsDone(now time.Duration, q *request) {
 		c.send(Msg{Kind: Ack, ID: q.remote})
 	}
 	c.release(q)
+	if len(c.asks) > 0 {
+		c.reask()
+	}
 	if current {
 		c.runTasks()
 	}

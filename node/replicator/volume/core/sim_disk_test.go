@@ -31,8 +31,9 @@ func (s *sim) badRead(n *simNode) {
 // diskFails decides whether the disk fails at a; then the node's disk does
 // nothing more until a restart finds it good again.
 func (s *sim) diskFails(n *simNode, a Action) bool {
+	reads := a.Kind == Read || a.Kind == Digest || a.Kind == ReadDigest
 	switch {
-	case a.Kind != Write && a.Kind != Sync && a.Kind != Read:
+	case a.Kind != Write && a.Kind != Sync && !reads:
 		return false
 	case !n.broken && (s.calm || s.split != nil || s.rng.Intn(1200) != 0):
 		return false
@@ -41,11 +42,11 @@ func (s *sim) diskFails(n *simNode, a Action) bool {
 		s.logf("the disk of %d fails", n.id)
 		s.broken++
 	}
-	n.broken = a.Kind != Read // a block that cannot be read costs the replica only the connection
+	n.broken = !reads // a block that cannot be read costs the replica only the connection
 	if a.Kind == Sync {
 		n.core.SyncDone(s.now, errSimDisk)
 	} else {
-		if a.Kind == Read {
+		if reads {
 			n.payload[a.ID] = make([]uint64, a.Range.Len/block.Size)
 		}
 		n.core.LocalDone(s.now, a.ID, errSimDisk)
