@@ -32,30 +32,54 @@ type figures struct {
 	MBps float64 `json:"mb_per_s"` // 10^6 bytes
 	Mean float64 `json:"mean_us"`
 	P99  float64 `json:"p99_us"`
+	CPU  float64 `json:"cpu_us,omitempty"` // of the daemons, per request
 }
 
 // target is what fio works on: a block device, or an NBD export.
 type target struct {
 	device string
 	uri    string
+	files  []string // written together; the figures are those of one
 }
 
 func (t target) args() []string {
 	if t.uri != "" {
 		return []string{"--ioengine=nbd", "--uri=" + t.uri}
 	}
-	return []string{"--ioengine=libaio", "--direct=1", "--filename=" + t.device}
+	return []string{"--ioengine=libaio", "--direct=1", "--group_reporting"}
+}
+
+// jobs returns what comes behind the arguments that hold for all jobs.
+func (t target) jobs() []string {
+	if t.uri != "" {
+		return []string{"--name=row"}
+	}
+	var jobs []string
+	for _, file := range append(t.files, t.device) {
+		if file != "" {
+			jobs = append(jobs, "--name=row", "--filename="+file)
+		}
+	}
+	return jobs
+}
+
+// share returns the part of one file in the figures of all.
+func (f figures) share(n int) figures {
+	if n > 1 {
+		f.IOPS, f.MBps = f.IOPS/float64(n), f.MBps/float64(n)
+	}
+	return f
 }
 
 // measure runs one row. The first second is left out: queues and caches fill.
 func measure(ctx context.Context, t target, w row, seconds int) (figures, error) {
-	args := append(t.args(), "--name="+"row", "--thread", "--rw="+w.rw, "--bs="+w.block,
+	args := append(t.args(), "--thread", "--rw="+w.rw, "--bs="+w.block,
 		"--iodepth="+strconv.Itoa(w.depth), "--time_based", "--ramp_time=1", "--runtime="+strconv.Itoa(seconds),
 		"--randrepeat=1", "--norandommap", "--output-format=json")
 	if w.fsync {
 		args = append(args, "--fsync=1")
 	}
-	out, err := output(ctx, "fio", args...)
+	out, err := output(ctx, "fio", append(args, t.jobs()...)...)
 	if err != nil {
 		return figures{}, err
 	}
@@ -63,7 +87,7 @@ func measure(ctx context.Context, t target, w row, seconds int) (figures, error)
 	if err != nil {
 		return figures{}, fmt.Errorf("fio, %s: %w", w.Name, err)
 	}
-	return f, nil
+	return f.share(len(t.files)), nil
 }
 
 // side is the part of fio's report on one direction of a job.
@@ -101,7 +125,7 @@ func parseFio(out []byte, w row) (figures, error) {
 	if w.rw == "read" || w.rw == "randread" {
 		data = job.Read
 	}
-	f := figures{data.IOPS, data.Bytes / 1e6, data.Lat.Mean / 1e3, data.Clat.Percentile["99.000000"] / 1e3}
+	f := figures{IOPS: data.IOPS, MBps: data.Bytes / 1e6, Mean: data.Lat.Mean / 1e3, P99: data.Clat.Percentile["99.000000"] / 1e3}
 	if w.fsync {
 		f.Mean, f.P99 = job.Sync.Lat.Mean/1e3, job.Sync.Lat.Percentile["99.000000"]/1e3
 	}

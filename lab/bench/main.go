@@ -46,6 +46,7 @@ var parts = []struct {
 	{"pair", (*bench).pair},
 	{"sync", (*bench).sync},
 	{"nbd", (*bench).nbd},
+	{"fuse", (*bench).fuse},
 }
 
 func main() {
@@ -62,9 +63,10 @@ func run() (err error) {
 	seconds := flag.Int("seconds", 4, "how long each row is measured")
 	sizeText := flag.String("size", "1GiB", "size of each image")
 	dir := flag.String("dir", "/var/tmp", "`directory` on the disk to measure")
-	only := flag.String("only", "raw,mirror,pair,sync,nbd", "`parts` to run; pair is the volume alone and replicated, "+
-		"nbd is volume and mirror in turn, both over NBD")
-	rounds := flag.Int("rounds", 5, "how often the part nbd measures each row on each side")
+	only := flag.String("only", "raw,mirror,pair,sync,nbd,fuse", "`parts` to run; pair is the volume alone and replicated, "+
+		"nbd and fuse measure volume and others in turn")
+	rounds := flag.Int("rounds", 5, "how often the parts nbd and fuse measure each row on each subject")
+	show := flag.String("show", "", "only show this `file` through FUSE and loop below -dir, until the end; the part fuse starts itself so")
 	match := flag.String("rows", "", "measure only the rows whose name contains this `text`")
 	jsonFile := flag.String("json", "", "also write the report to this `file`")
 	flag.Parse()
@@ -74,6 +76,9 @@ func run() (err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	if *show != "" {
+		return showBare(ctx, *show, *dir)
+	}
 	r, err := newRoom(ctx, *dir)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ const mirrorPort = "10809"
 type mirror struct {
 	target    target
 	firstSync float64 // MB/s
+	daemons   []*daemon
 }
 
 // newMirror starts both daemons on two boxes that are joined already and waits
@@ -43,7 +44,7 @@ func newMirror(r *room, w *wiring, size int64) (*mirror, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mirror{target: target{uri: "nbd+unix:///v?socket=" + nbd}}
+	m := &mirror{daemons: []*daemon{a, b}, target: target{uri: "nbd+unix:///v?socket=" + nbd}}
 	m.firstSync, err = startMirroring(r, qmp, a, b)
 	return m, err
 }

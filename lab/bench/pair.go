@@ -28,6 +28,7 @@ const birthWait = time.Minute
 // pair is two nodes and a witness, run as plain processes.
 type pair struct {
 	room      *room
+	dir       string
 	gemel     string
 	frontend  string // of the volume
 	primary   int    // number of the node whose device is measured
@@ -38,8 +39,16 @@ type pair struct {
 
 // newPair makes a new cluster with one volume and waits for its first sync.
 func newPair(r *room, w *wiring, gemel, frontend string, size int64) (*pair, error) {
-	p := &pair{room: r, gemel: gemel, frontend: frontend}
-	images, err := r.makeImages(size, "server1.img", "server2.img")
+	return newPairIn(r, "pair", w, gemel, frontend, size)
+}
+
+// newPairIn makes a cluster beside others: its files are in a directory of its own.
+func newPairIn(r *room, name string, w *wiring, gemel, frontend string, size int64) (*pair, error) {
+	p := &pair{room: r, dir: filepath.Join(r.dir, name), gemel: gemel, frontend: frontend}
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("directory of the %s: %w", name, err)
+	}
+	images, err := r.makeImages(size, filepath.Join(name, "server1.img"), filepath.Join(name, "server2.img"))
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +63,7 @@ func newPair(r *room, w *wiring, gemel, frontend string, size int64) (*pair, err
 
 // furnish gives every box its keys and its configuration, as an installation would.
 func (p *pair) furnish(images []string) error {
-	keys := filepath.Join(p.room.dir, "keys")
+	keys := filepath.Join(p.dir, "keys")
 	p.room.later(func() error { return os.RemoveAll(keys) })
 	err := command(p.room.ctx, p.gemel, "keys", "init", "--dir", keys, "--cluster", "bench",
 		"--node", nodeNames[0], "--node", nodeNames[1], "--witness", witnessName)
@@ -75,7 +84,7 @@ func (p *pair) furnish(images []string) error {
 	return nil
 }
 
-func (p *pair) home(box string) string   { return filepath.Join(p.room.dir, box) }
+func (p *pair) home(box string) string   { return filepath.Join(p.dir, box) }
 func (p *pair) config(box string) string { return filepath.Join(p.home(box), "gemel.yaml") }
 
 // argv is a command line of the product on a box.
@@ -103,17 +112,17 @@ volumes:
     device: %s
     frontend: %s
 `, box, addressA, lanA, addressB, lanB, witnessName, lanWitness,
-		filepath.Join(p.room.dir, "keys", box), home, home, home, volumeName, image, p.frontend)
+		filepath.Join(p.dir, "keys", box), home, home, home, volumeName, image, p.frontend)
 }
 
 // startAll starts the daemons and makes the replicas. They are stopped in reverse: the peer before the Primary.
 func (p *pair) startAll(namespaces [2]string, witnessNS string) error {
-	if _, err := p.room.start(witnessNS, witnessName, p.argv(witnessName, "witness")...); err != nil {
+	if _, err := p.room.start(witnessNS, p.daemonName(witnessName), p.argv(witnessName, "witness")...); err != nil {
 		return err
 	}
 	for i, box := range nodeNames {
 		for _, role := range []string{"replicator", "agent"} {
-			d, err := p.room.start(namespaces[i], box+"-"+role, p.argv(box, role)...)
+			d, err := p.room.start(namespaces[i], p.daemonName(box+"-"+role), p.argv(box, role)...)
 			if err != nil {
 				return err
 			}
@@ -132,6 +141,12 @@ func (p *pair) startAll(namespaces [2]string, witnessNS string) error {
 	}
 	return nil
 }
+
+// daemonName tells the daemons of several pairs apart.
+func (p *pair) daemonName(of string) string { return filepath.Base(p.dir) + "-" + of }
+
+// replicators returns the data plane of both nodes.
+func (p *pair) replicators() []*daemon { return []*daemon{p.daemons[0][0], p.daemons[1][0]} }
 
 // command runs a command of the product as an operator on that box would.
 func (p *pair) command(box string, args ...string) ([]byte, error) {

@@ -43,7 +43,8 @@ type report struct {
 	Size    int64                           `json:"size_bytes"`
 	Rows    map[string]map[subject]*figures `json:"rows"` // by row, then subject
 	Syncs   []syncRate                      `json:"first_syncs"`
-	Duels   []*duel                         `json:"over_nbd"`
+	// Contests are the parts whose subjects were measured in turn.
+	Contests []*contest `json:"contests"`
 }
 
 // syncRate is a first synchronisation, beside what the cable carries.
@@ -79,7 +80,9 @@ func (p *report) write(out io.Writer) {
 		p.writeFigures(out)
 	}
 	p.writeSyncs(out)
-	p.writeDuels(out)
+	for _, c := range p.Contests {
+		c.write(out)
+	}
 }
 
 // measured reports whether any row was measured outside the part nbd.
