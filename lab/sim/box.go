@@ -33,8 +33,12 @@ type box struct {
 	booted time.Duration
 	start  time.Duration // boot time at booted
 
-	disk  *crashdisk.Disk
-	slow  int // factor of the disk's latencies
+	disk *crashdisk.Disk
+	slow int // factor of the disk's latencies
+	// badReads of the application's next reads fail, badWrites of the next
+	// writes and syncs of data.
+	badReads, badWrites int
+
 	repl  *replicator
 	agent *agent
 	boots int // of the agent
@@ -152,6 +156,14 @@ func (b *box) killReplicator(again time.Duration) {
 		b.agent.replicatorGone()
 	}
 	b.after(again, b.startReplicator)
+}
+
+// repair is the administrator who mends a disk and restarts what gave it up.
+func (b *box) repair() {
+	b.badReads, b.badWrites = 0, 0
+	if b.repl != nil && b.repl.core.Problem() != nil {
+		b.killReplicator(time.Second)
+	}
 }
 
 func (b *box) startAgent() {

@@ -121,10 +121,13 @@ func (r *replicator) introduce(e *end, t wire.Type) {
 			return
 		}
 		e.mine = r.core.Hello()
+		e.mine.Claims = volume.Claims(r.store, r.core, r.register.Record.Accepted)
+		if e.mine.Bits { // as the peer will read it
+			e.mine.Changed = max(e.mine.Changed, 1)
+		}
 		h := volume.Introduce(e.mine)
 		h.VersionMin, h.VersionMax = wire.VersionMin, wire.VersionMax
 		h.Cluster, h.Volume, h.Link = "sim", "data", "private"
-		h.Replica, h.Accepted = r.store.Super().ID, r.register.Record.Accepted
 		e.send(wire.Header{Type: t}, wire.AppendHello(nil, &h))
 		if t == wire.TypeHelloReply {
 			e.agree()
@@ -227,7 +230,30 @@ func (e *end) judged(h wire.Header, payload []byte) {
 	case handshake.Kind(theirs.Decision) != d.Kind.Mirror():
 		e.close(core.ErrStaleHello)
 	default:
-		e.up()
+		e.remember()
+	}
+}
+
+// remember writes the peer down before anything is taken from it.
+func (e *end) remember() {
+	r := e.r
+	r.met = volume.Meeting{Replica: e.hello.Replica, Sequence: e.hello.Sequence}
+	r.saying = e.mine.Sequence
+	r.recordWanted++
+	e.busy = true
+	r.stableRecord(false, func() {
+		if e.busy = false; e.open {
+			e.up()
+			e.work()
+		}
+	})
+}
+
+// heard: the peer spoke, so it has written down what was said in the hello.
+func (r *replicator) heard() {
+	if r.saying != 0 {
+		r.met.Said, r.saying = r.saying, 0
+		r.recordWanted++
 	}
 }
 
@@ -257,10 +283,13 @@ func (e *end) deliver(h wire.Header, raw []byte) {
 		r.w.broken("what one side sends the other understands", "%v: %v", h.Type, err)
 	}
 	r.w.mark(100, uint64(e.side), uint64(h.Type), h.ID, uint64(h.Offset))
+	r.heard()
 	id := r.core.Receive(r.b.clock(), e.session, m)
 	if id != 0 {
-		r.w.truth.taken(r, &m)
 		r.keep(id, &m, payload)
+	}
+	if id != 0 && m.Kind != core.ReadReply {
+		r.w.truth.taken(r, &m)
 	}
 	switch m.Kind {
 	case core.Data:

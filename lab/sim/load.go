@@ -131,6 +131,11 @@ func (a *application) write(r *replicator, at block.Range, op core.Op, fua bool)
 func (a *application) read(r *replicator, at block.Range) {
 	q := a.b.w.truth.read(a.b, at)
 	r.atDisk(r.latency(at.Len), &diskOp{}, func(error) {
+		if r.b.badReads > 0 {
+			r.b.badReads--
+			a.readElsewhere(r, q)
+			return
+		}
 		q.data = make([]byte, at.Len)
 		if err := r.b.disk.ReadAt(q.data, at.Off); err != nil {
 			return
@@ -148,6 +153,16 @@ func (a *application) read(r *replicator, at block.Range) {
 	})
 }
 
+// readElsewhere asks the peer for what the disk could not read.
+func (a *application) readElsewhere(r *replicator, q *request) {
+	q.mend = true
+	if id, err := r.core.ReadFailed(a.b.clock(), q.at, errDisk); err == nil {
+		r.requests[id] = q
+		r.payloads[id] = nil
+	}
+	r.run()
+}
+
 // completed is the answer to a request of the application.
 func (r *replicator) completed(id core.ID, err error) {
 	q := r.requests[id]
@@ -155,6 +170,9 @@ func (r *replicator) completed(id core.ID, err error) {
 		r.w.broken("every request is answered once", "%s answers %x", names[r.b.id], id)
 	}
 	delete(r.requests, id)
+	if q.mend {
+		q.data = r.payloads[id]
+	}
 	delete(r.payloads, id)
 	r.w.truth.answered(r, q, err)
 }

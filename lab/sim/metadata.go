@@ -29,7 +29,12 @@ func (r *replicator) atDisk(latency time.Duration, op *diskOp, done func(error))
 		op.run = nil
 	}
 	r.after(latency*time.Duration(r.b.slow), func() {
-		if op.run != nil {
+		switch {
+		case op.run == nil:
+		case !op.meta && r.b.badWrites > 0:
+			r.b.badWrites--
+			err = errDisk
+		default:
 			err = op.run()
 		}
 		op.ended = true
@@ -80,11 +85,13 @@ func (r *replicator) saveBitmap() {
 func (r *replicator) writeMeta() {
 	r.metaBusy = true
 	m, version := r.core.Meta()
-	record, number := r.register.Record, r.recordWanted
+	record, number, peer, wall := r.register.Record, r.recordWanted, r.met, time.Unix(1e9, int64(r.b.clock()))
 	r.update(func() error {
 		return r.store.Update(func(s *meta.Superblock) {
+			old := *s
 			volume.Remember(s, m)
 			s.Register = record
+			volume.Stamp(&old, s, peer, wall)
 		})
 	}, func(err error) {
 		r.metaWritten, r.recordStable = version, number
@@ -112,6 +119,9 @@ func (r *replicator) update(run func() error, done func(error)) {
 		r.witnessRecord()
 	})
 }
+
+// errDisk is the answer of a disk that fails.
+var errDisk = errors.New("input/output error")
 
 // errCut ends the requests of a device whose power fails.
 var errCut = errors.New("the power fails here")

@@ -31,14 +31,17 @@ const (
 	Switchover   // an operator's order
 	ReplayOld    // writes of an old reign arrive on a living connection
 	CutInResync  // power cut of one box in the middle of the next resync
-	kinds        = int(CutInResync) + 1
+	BadReads     // the disk of one box fails at some reads of the application
+	BadWrites    // and at writes and syncs, until somebody looks after it
+	kinds        = int(BadWrites) + 1
 )
 
 var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", "power cut of both boxes",
 	"power cut inside a metadata update", "power cut of the witness", "connection reset", "all cables cut",
 	"one direction cut", "private link cut", "box cut off from the witness", "box paused", "slow disk", "slow network",
 	"switchover ordered", "writes of an old reign replayed",
-	"power cut inside a resync"}
+	"power cut inside a resync", "reads that fail",
+	"writes that fail"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -92,7 +95,7 @@ func Draw(seed uint64) Plan {
 }
 
 // odds of the kinds.
-var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8}
+var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8, 4, 3}
 
 func drawFault(dice dice, at time.Duration) Fault {
 	total := 0
@@ -108,7 +111,7 @@ func drawFault(dice dice, at time.Duration) Fault {
 	switch f.Kind {
 	case KillReplicator, KillAgent:
 		f.For = dice.span(50*time.Millisecond, 4*time.Second)
-	case PowerCut, PowerCutAll, WitnessPower, CutInResync:
+	case PowerCut, PowerCutAll, WitnessPower, CutInResync, BadWrites:
 		f.For = dice.span(200*time.Millisecond, 10*time.Second)
 	case CutCables, CutOneWay, CutOneLink, CutWitness, Pause, SlowDisk, SlowNetwork:
 		f.For = dice.span(100*time.Millisecond, 9*time.Second)
@@ -118,6 +121,8 @@ func drawFault(dice dice, at time.Duration) Fault {
 		f.N = 1 + dice.IntN(5)
 	case CutInResync:
 		f.N = dice.IntN(1000)
+	case BadReads, BadWrites:
+		f.N = 1 + dice.IntN(3)
 	case SlowDisk:
 		f.N = 2 + dice.IntN(40)
 	}
@@ -161,6 +166,11 @@ func (w *world) inject(f Fault) {
 		over = w.witness.start
 	case Pause:
 		b.paused = max(b.paused, w.now+f.For)
+	case BadReads:
+		b.badReads = f.N
+	case BadWrites:
+		b.badWrites = f.N
+		over = b.repair
 	case SlowDisk:
 		b.slow = f.N
 		over = func() { b.slow = 1 }
@@ -237,6 +247,7 @@ func (w *world) heal() {
 	w.witness.start()
 	for _, b := range w.boxes {
 		b.slow, b.cutMeta, b.replayArmed = 1, 0, false
+		b.repair()
 		b.powerOn()
 		b.paused = min(b.paused, w.now)
 		b.after(5*time.Second, b.startReplicator)

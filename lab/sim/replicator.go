@@ -32,6 +32,9 @@ type replicator struct {
 	waits   []*wait
 	waiting bool
 
+	met    volume.Meeting // the peer, to be written down
+	saying uint64         // number of the own metadata in the hello of this connection
+
 	end     *end // connection in use or being made
 	session uint64
 	promise arbiter.Epoch // the peer's, as of its last hello

@@ -19,6 +19,7 @@ type request struct {
 	isRead    bool
 	isFlush   bool
 	fua       bool
+	mend      bool // a read that the disk failed at
 	data      []byte
 	submitted time.Duration
 	floor     []uint64   // read: newest acknowledged write of each block when it was submitted
@@ -91,7 +92,7 @@ func (t *truth) answered(r *replicator, q *request, err error) {
 		defer func() { q.then(err == nil) }()
 	}
 	if err != nil {
-		if r.core.View(0).Primary {
+		if r.core.View(0).Primary && r.core.Problem() == nil && !q.mend {
 			t.w.broken("a Primary with a good disk answers every request", "%s: %v", names[q.box], err)
 		}
 		return

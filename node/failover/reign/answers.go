@@ -135,11 +135,13 @@ func (p *Proposer) barred() (higher bool, wait time.Duration) {
 	return higher, max(wait, other)
 }
 
-// superiority reports whether the higher promises leave no majority.
+// superiority reports whether the higher promises leave no majority. A voter
+// without memory is none of a majority, and counts only at a birth, which needs
+// them all.
 func (p *Proposer) superiority() bool {
 	left := 0
 	for _, v := range p.votes[:p.voters] {
-		if v.record.Promised <= p.epoch {
+		if v.record.Promised <= p.epoch && !(v.promised && v.fresh) {
 			left++
 		}
 	}

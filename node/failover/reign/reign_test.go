@@ -342,3 +342,24 @@ func TestLeaseDeadlineIsTheSecondNewestGrant(t *testing.T) {
 		t.Error("held is not what until says")
 	}
 }
+
+// TestBrokenOffBirthGoesAboveAHigherPromise: a birth needs every voter, so one
+// that promised a higher epoch to the other node must make the candidate
+// campaign anew, above it.
+func TestBrokenOffBirthGoesAboveAHigherPromise(t *testing.T) {
+	c := newCourt(t)
+	p := reign.New(1, true)
+	c.down[0], c.down[2] = true, true
+	c.regs[1].Prepare(0, 3, arbiter.Accepted{})
+	c.regs[1].Accept(0, arbiter.Accepted{Epoch: 3, Version: 1, Set: arbiter.Only(1)}) // where the birth broke off
+	c.down = [3]bool{}
+	c.regs[2].Prepare(0, 8, arbiter.Accepted{}) // the other node asked meanwhile
+	c.campaign(&p, 5)
+	if r := p.Refusal(); r.Kind != reign.HigherPromise || r.Epoch != 8 {
+		t.Fatalf("refusal %+v", r)
+	}
+	c.campaign(&p, 9)
+	if p.State() != reign.Reigning || !p.Birth() {
+		t.Fatalf("%v, refusal %+v", p.State(), p.Refusal())
+	}
+}

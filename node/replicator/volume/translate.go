@@ -1,6 +1,8 @@
 package volume
 
 import (
+	"time"
+
 	"gemel/node/arbiter"
 	"gemel/node/replicator/control"
 	"gemel/node/replicator/disk"
@@ -48,6 +50,26 @@ func Remembered(s *meta.Superblock) core.Meta { return metaOf(s) }
 
 // Remember puts the core's part into a superblock.
 func Remember(s *meta.Superblock, m core.Meta) { putMeta(s, m) }
+
+// Claims is what a replica tells beyond what its core knows; s is its
+// superblock, accepted the newest set in its register.
+func Claims(s *meta.Store, c *core.Core, accepted arbiter.Accepted) handshake.Claims {
+	v := Volume{o: Options{Store: s}, core: c}
+	v.register.Record.Accepted = accepted
+	return v.claims()
+}
+
+// Meeting is what a replica writes down of a peer that it met: its id, the
+// number of its metadata, and the own number that it certainly wrote down.
+type Meeting struct {
+	Replica        [16]byte
+	Sequence, Said uint64
+}
+
+// Stamp adds to next what happened since old, and whom the replica met.
+func Stamp(old, next *meta.Superblock, m Meeting, now time.Time) {
+	stamp(old, next, met{replica: m.Replica, sequence: m.Sequence, said: m.Said}, now)
+}
 
 // Apply does to dev what a, a Write of the core, says.
 func Apply(dev disk.Device, a *core.Action, p []byte) error {
