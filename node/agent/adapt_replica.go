@@ -59,6 +59,10 @@ func (r replicaClient) Connect(ctx context.Context, req control.ConnectRequest) 
 	return gone(r.c.Connect(ctx, req))
 }
 
+func (r replicaClient) Protocol(ctx context.Context, req control.ProtocolRequest) error {
+	return gone(r.c.Protocol(ctx, req))
+}
+
 func (r replicaClient) Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
 	reply, err := r.c.Prepare(ctx, req)
 	return reply, gone(err)

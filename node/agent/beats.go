@@ -166,7 +166,8 @@ func (o *owner) hear(b api.Beat) {
 	o.heard.Store(&word)
 	o.box.post(failover.Beat{Link: b.Link, Peer: failover.PeerReport{
 		Boot: b.Boot, Primary: word.Role == rolePrimary, Serving: word.Serving, Leaving: word.Leaving,
-		Epoch: word.Epoch, Chosen: word.Chosen, Fit: word.Fit, AddressNIC: word.AddressNIC}})
+		Epoch: word.Epoch, Chosen: word.Chosen, Fit: word.Fit, AddressNIC: word.AddressNIC,
+		MayLack: word.MayLack}})
 }
 
 // word is what this node says of the volume.
@@ -183,7 +184,7 @@ func (o *owner) word(stopping bool) api.BeatVolume {
 		w.Role = rolePrimary
 	}
 	if state != nil {
-		w.Disk = state.Disk
+		w.Disk, w.MayLack = state.Disk, state.MayLack
 		w.Fit = !stopping && fit(view.Role, state)
 		w.Chosen = newer(w.Chosen, state.Chosen)
 	}

@@ -188,6 +188,8 @@ type fakeReplica struct {
 	demoted  []control.DemoteRequest
 	chosen   chan control.ChosenRequest
 	changed  chan struct{}
+
+	protocols []string
 }
 
 func newFakeReplica() *fakeReplica {
@@ -261,6 +263,13 @@ func (r *fakeReplica) Demote(_ context.Context, req control.DemoteRequest) error
 
 func (r *fakeReplica) Connect(context.Context, control.ConnectRequest) error { return nil }
 
+func (r *fakeReplica) Protocol(_ context.Context, req control.ProtocolRequest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.protocols = append(r.protocols, req.Protocol)
+	return nil
+}
+
 // fakePeer is the peer's agent over one link.
 type fakePeer struct {
 	fakeVoter
@@ -287,6 +296,10 @@ func (p *fakePeer) HandOver(ctx context.Context, _ string, _ arbiter.Epoch) erro
 func (p *fakePeer) Switchover(_ context.Context, volume string) error {
 	p.switched <- volume
 	return nil
+}
+
+func (p *fakePeer) Protocol(ctx context.Context, req control.ProtocolRequest) error {
+	return p.ask(ctx, "protocol "+req.Protocol)
 }
 
 type fakeClock struct {

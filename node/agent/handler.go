@@ -77,6 +77,10 @@ func (h handler) CreateVolume(ctx context.Context, _ api.Caller, req control.Cre
 	return h.a.create(ctx, req)
 }
 
+func (h handler) Protocol(ctx context.Context, from api.Caller, req control.ProtocolRequest) error {
+	return h.a.protocol(ctx, req, !from.Local && from.Role == identity.RoleNode)
+}
+
 func (h handler) Connect(ctx context.Context, _ api.Caller, req control.ConnectRequest) error {
 	return h.a.connect(ctx, req.Volume)
 }

@@ -10,6 +10,7 @@ import (
 
 	"gemel/node/api"
 	"gemel/node/arbiter"
+	"gemel/node/replicator/control"
 )
 
 // hedgeAfter is how long a question to the peer waits on one link before it is
@@ -94,6 +95,11 @@ func (ls links) switchover(ctx context.Context, volume string) error {
 		return errNoLink
 	}
 	return best[0].peer.Switchover(ctx, volume)
+}
+
+func (ls links) protocol(ctx context.Context, req control.ProtocolRequest) error {
+	_, err := overLinks(ctx, ls, func(ctx context.Context, p Peer) (struct{}, error) { return struct{}{}, p.Protocol(ctx, req) })
+	return err
 }
 
 var errNoLink = errors.New("no link to the peer is configured")

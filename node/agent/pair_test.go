@@ -155,6 +155,8 @@ func (r *datalessReplicator) Demote(context.Context, control.DemoteRequest) erro
 func (r *datalessReplicator) Connect(context.Context, control.ConnectRequest) error { return nil }
 func (r *datalessReplicator) Verify(context.Context, control.VerifyRequest) error   { return nil }
 
+func (r *datalessReplicator) Protocol(context.Context, control.ProtocolRequest) error { return nil }
+
 // box is one node of the pair: real machine, API, keys, heartbeats and votes;
 // fakes below the course.
 type box struct {

@@ -46,6 +46,7 @@ type Replica interface {
 	Lease(ctx context.Context, req control.LeaseRequest) error
 	Demote(ctx context.Context, req control.DemoteRequest) error
 	Connect(ctx context.Context, req control.ConnectRequest) error
+	Protocol(ctx context.Context, req control.ProtocolRequest) error
 }
 
 // Peer is the peer's agent as reached over one link.
@@ -55,6 +56,7 @@ type Peer interface {
 	HandOver(ctx context.Context, volume string, epoch arbiter.Epoch) error
 	// Switchover returns when the peer has given the volume away, or why it did not.
 	Switchover(ctx context.Context, volume string) error
+	Protocol(ctx context.Context, req control.ProtocolRequest) error
 }
 
 // Witness is the third voter.

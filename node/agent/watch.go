@@ -159,6 +159,7 @@ func report(s control.VolumeState) failover.ReplicaReport {
 		Connected:      s.Connection == control.Connected,
 		LeaseLeft:      s.LeaseLeft,
 		NewerPromise:   s.NewerPromise,
+		MayLack:        s.MayLack,
 	}
 }
 

@@ -49,6 +49,9 @@ type Handler interface {
 	Grab(ctx context.Context, from Caller, o Order) error
 	CreateVolume(ctx context.Context, from Caller, req control.CreateRequest) error
 	Connect(ctx context.Context, from Caller, req control.ConnectRequest) error
+	// Protocol changes a volume's protocol on both nodes; when the peer's agent
+	// forwarded it, on this one.
+	Protocol(ctx context.Context, from Caller, req control.ProtocolRequest) error
 }
 
 // HandOver tells that the sender has let Volume go, cleanly, at the end of Epoch.
@@ -84,6 +87,7 @@ const (
 	PathGrab       = "/v1/order/grab"
 	PathCreate     = "/v1/volume/create"
 	PathConnect    = "/v1/volume/connect"
+	PathProtocol   = "/v1/volume/protocol"
 )
 
 // Limits of a body in bytes. Replies may be larger: a status holds every volume.
@@ -145,5 +149,10 @@ func (Unsupported) CreateVolume(context.Context, Caller, control.CreateRequest) 
 
 // Connect refuses.
 func (Unsupported) Connect(context.Context, Caller, control.ConnectRequest) error {
+	return errUnsupported
+}
+
+// Protocol refuses.
+func (Unsupported) Protocol(context.Context, Caller, control.ProtocolRequest) error {
 	return errUnsupported
 }

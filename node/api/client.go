@@ -153,6 +153,12 @@ func (c *Client) Connect(ctx context.Context, req control.ConnectRequest) error 
 	return err
 }
 
+// Protocol changes a volume's protocol.
+func (c *Client) Protocol(ctx context.Context, req control.ProtocolRequest) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathProtocol, req)
+	return err
+}
+
 func quick[Reply any](ctx context.Context, c *Client, path string, req any) (Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

@@ -46,6 +46,7 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathGrab, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Grab))},
 		{PathCreate, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.CreateVolume))},
 		{PathConnect, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Connect))},
+		{PathProtocol, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Protocol))},
 	} {
 		mux.Handle(rt.path, s.wrap(rt, who))
 	}

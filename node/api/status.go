@@ -117,4 +117,7 @@ type BeatVolume struct {
 	Chosen     arbiter.Accepted `json:"chosen"`
 	AddressNIC bool             `json:"address_nic"` // carrier on every interface of its addresses
 	Fit        bool             `json:"fit"`         // could take over: disk, replicator and course are in order
+	// MayLack is the protocol under which the last Primary may have completed
+	// writes that are not there; empty: none.
+	MayLack string `json:"may_lack,omitempty"`
 }

@@ -52,6 +52,10 @@ func (g *agent) Connect(_ context.Context, _ api.Caller, r control.ConnectReques
 	return g.order(api.Order{Volume: r.Volume})
 }
 
+func (g *agent) Protocol(_ context.Context, _ api.Caller, r control.ProtocolRequest) error {
+	return g.order(api.Order{Volume: r.Volume + " " + r.Protocol})
+}
+
 func (g *agent) CreateVolume(_ context.Context, _ api.Caller, r control.CreateRequest) error {
 	return g.order(api.Order{Volume: r.Volume, Stale: r.Force})
 }

@@ -231,6 +231,7 @@ func checkVolumes(c *Config, r *reader) {
 			r.once(devices, path+".device", filepath.Clean(v.Device))
 		}
 		checkFrontend(&c.Volumes[i], path, r)
+		checkProtocol(&c.Volumes[i], path, r)
 		if v.DiskTimeout != 0 {
 			r.between(path+".disk-timeout", v.DiskTimeout, time.Second, 10*time.Minute)
 		}
@@ -246,6 +247,15 @@ func checkFrontend(v *Volume, path string, r *reader) {
 		r.mistake(path+".frontend", "%q is not a frontend; write one of %s", v.Frontend, strings.Join(Frontends(), ", "))
 	case v.Frontend == FrontendNBDSocket && v.Mount.Path != "":
 		r.mistake(path+".frontend", "a socket cannot be mounted; take mount.path away or write another frontend")
+	}
+}
+
+func checkProtocol(v *Volume, path string, r *reader) {
+	if !slices.Contains([]string{"A", "B", "C"}, v.Protocol) {
+		r.mistake(path+".protocol", "%q is not a protocol; write A, B or C", v.Protocol)
+	}
+	if v.TakeoverUnderA != TakeoverRefuse && v.TakeoverUnderA != TakeoverAllow {
+		r.mistake(path+".takeover-under-a", "%q is neither %s nor %s", v.TakeoverUnderA, TakeoverRefuse, TakeoverAllow)
 	}
 }
 

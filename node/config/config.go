@@ -82,9 +82,12 @@ type Volume struct {
 	Frontend string `mapstructure:"frontend"` // one of Frontends
 	// DiskTimeout is how long the backing device may keep a request; 0: for ever.
 	DiskTimeout time.Duration `mapstructure:"disk-timeout"`
-	Mount       Mount         `mapstructure:"mount"`
-	Addresses   []Address     `mapstructure:"addresses"`
-	Services    []Service     `mapstructure:"services"`
+	// Protocol is A, B or C. TakeoverUnderA is one of TakeoverRefuse and TakeoverAllow.
+	Protocol       string    `mapstructure:"protocol"`
+	TakeoverUnderA string    `mapstructure:"takeover-under-a"`
+	Mount          Mount     `mapstructure:"mount"`
+	Addresses      []Address `mapstructure:"addresses"`
+	Services       []Service `mapstructure:"services"`
 }
 
 // Ways to show a volume.
@@ -93,6 +96,12 @@ const (
 	FrontendNBD       = "nbd"
 	FrontendFuseLoop  = "fuseloop"
 	FrontendNBDSocket = "nbd-socket" // no device of the kernel
+)
+
+// What takeover-under-a may be.
+const (
+	TakeoverRefuse = "refuse"
+	TakeoverAllow  = "allow"
 )
 
 // Frontends lists what a volume's frontend may be.

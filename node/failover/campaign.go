@@ -40,6 +40,10 @@ func (m *Machine) mayCampaign() (string, bool) {
 	if m.handedOver() && m.now >= m.notBefore {
 		return m.cfg.PeerName + " handed the volume over", true
 	}
+	if why := m.lacking(); why != "" {
+		m.noteLacking(why)
+		return why, false
+	}
 	if m.now < m.notBefore {
 		if m.refusal != "" {
 			return m.refusal, false
@@ -196,6 +200,7 @@ func (m *Machine) names() (names [3]string) {
 // elected begins the course of taking over.
 func (m *Machine) elected() {
 	m.role, m.refusal, m.handOver = RoleTakingOver, "", 0
+	m.noteLoss()
 	m.told = m.prop.Chosen()
 	m.startCourse(takeCourse)
 	m.nextRenew = m.now

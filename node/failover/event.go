@@ -120,6 +120,7 @@ type PeerReport struct {
 	Chosen     arbiter.Accepted
 	Fit        bool // could take over: disk, replicator, course
 	AddressNIC bool
+	MayLack    string // see ReplicaReport
 }
 
 // ReplicaReport is the local replica, reduced to what decisions need.
@@ -136,8 +137,11 @@ type ReplicaReport struct {
 	WantShrink     bool
 	ReadyToGrow    bool
 	CrashedPrimary bool
-	StandAlone     bool
-	Connected      bool
+	// MayLack is the protocol, A or B, under which the last Primary that this
+	// replica followed completed writes that may not be here; empty: none.
+	MayLack    string
+	StandAlone bool
+	Connected  bool
 	// NewerPromise is the epoch, above the reign's, that the peer's replica says
 	// it promised; it refuses this Primary therefore. Zero: none.
 	NewerPromise arbiter.Epoch

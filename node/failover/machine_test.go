@@ -393,6 +393,7 @@ func walks() int {
 func walk(t *testing.T, seed uint64, trouble func(*world, *rand.Rand)) {
 	r := rand.New(rand.NewPCG(seed, 7))
 	w := newWorld(t)
+	w.protocol, w.allowA = []string{"", "A", "B"}[seed%3], seed%2 == 0
 	w.healthy(10 * time.Second)
 	for range 12 {
 		trouble(w, r)

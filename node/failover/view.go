@@ -63,6 +63,9 @@ type Config struct {
 	Renew       time.Duration
 	BootWait    time.Duration
 	StepTimeout time.Duration
+	// TakeoverUnderA lets a node that may lack writes of protocol A take over
+	// without an operator's word.
+	TakeoverUnderA bool
 }
 
 // View returns the machine's present state.

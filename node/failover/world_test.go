@@ -19,6 +19,9 @@ type world struct {
 	queue []parcel
 	cut   map[[2]arbiter.NodeID]bool // one-way: from, to
 	notes []string
+
+	protocol string // weaker than C: what a follower notes that it may lack
+	allowA   bool   // take-over under protocol A
 }
 
 // voter is a register with its storage and its power.
@@ -72,7 +75,8 @@ func (w *world) config(id arbiter.NodeID) Config {
 	names := []string{"server1", "server2"}
 	return Config{Self: id, SelfName: names[id], PeerName: names[1-id], WitnessName: "witness", Volume: "data",
 		Links: []string{"private", "lan"}, Heartbeat: 250 * time.Millisecond, MinorBeats: 3, Major: 2 * time.Second,
-		Lease: term, Renew: 500 * time.Millisecond, BootWait: 5 * time.Second, StepTimeout: 30 * time.Second}
+		Lease: term, Renew: 500 * time.Millisecond, BootWait: 5 * time.Second, StepTimeout: 30 * time.Second,
+		TakeoverUnderA: w.allowA}
 }
 
 func (w *world) powerOn(id arbiter.NodeID) {
@@ -210,6 +214,7 @@ func (w *world) run(b *box, a Run) string {
 			return "replica is not whole"
 		}
 		b.replica.Primary, b.replica.Epoch, b.replica.Created, b.replica.DiskWhole = true, a.Chosen.Epoch, false, true
+		b.replica.MayLack = ""
 		if a.Chosen.Newer(b.replica.Chosen) {
 			b.replica.Chosen = a.Chosen
 		}
@@ -222,6 +227,9 @@ func (w *world) run(b *box, a Run) string {
 	case StepUnmount, StepLetGoUnmount:
 		b.mounted = false
 	case StepDemote, StepLetGoIO:
+		if p := w.nodes[1-b.id]; a.Step == StepDemote && b.linked != 0 {
+			p.replica.MayLack = "" // all is flushed, and the peer is told
+		}
 		b.replica.Primary, b.replica.Epoch, b.replica.WantShrink, b.replica.ReadyToGrow = false, 0, false, false
 	}
 	return ""
@@ -271,7 +279,8 @@ func (w *world) beat(b *box) {
 	v := b.m.View()
 	primary := v.Role == RoleTakingOver || v.Role == RoleServing || v.Role == RoleLeaving
 	r := PeerReport{Boot: fmt.Sprint(b.boot), Primary: primary, Serving: v.Role == RoleServing,
-		Leaving: v.Role == RoleLeaving, Epoch: v.Epoch, Chosen: v.Chosen, Fit: b.replica.DiskWhole || b.replica.Created, AddressNIC: b.nic}
+		Leaving: v.Role == RoleLeaving, Epoch: v.Epoch, Chosen: v.Chosen, Fit: b.replica.DiskWhole || b.replica.Created, AddressNIC: b.nic,
+		MayLack: b.replica.MayLack}
 	if !primary {
 		r.Epoch = 0
 	}
@@ -304,6 +313,7 @@ func (w *world) replicas() {
 			b.linked, b.replica.NewerPromise = w.now, 0
 			b.replica.Connected = true
 			p.reg.Raise(b.replica.Epoch)
+			p.replica.MayLack = w.protocol
 			p.replica.DiskWhole = p.replica.DiskWhole && !p.replica.Created && !p.replica.CrashedPrimary
 		case w.now-b.linked > 400*time.Millisecond && !b.replica.WantShrink:
 			b.replica.ReadyToGrow = !b.replica.Chosen.Set.Has(p.id)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"gemel/node/arbiter"
+	"gemel/node/block"
 	"gemel/node/replicator/control"
 	"gemel/node/replicator/volume"
 	"gemel/node/replicator/volume/core"
@@ -109,6 +110,20 @@ func (d *daemon) Verify(_ context.Context, q control.VerifyRequest) error {
 		return err
 	}
 	return refusal(v.Verify(q))
+}
+
+// Protocol changes a volume's protocol until the next start.
+func (d *daemon) Protocol(_ context.Context, q control.ProtocolRequest) error {
+	v, err := d.volume(q.Volume)
+	if err != nil {
+		return err
+	}
+	p, err := block.ParseProtocol(q.Protocol)
+	if err != nil {
+		return &control.Error{Code: control.CodeBadRequest, Message: fmt.Sprintf("volume %s: %v", q.Volume, err)}
+	}
+	v.SetProtocol(p)
+	return nil
 }
 
 // Prepare is this node's promise.

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"gemel/node/arbiter"
+	"gemel/node/block"
 	"gemel/node/config"
 	"gemel/node/replicator/control"
 	"gemel/node/replicator/disk"
@@ -139,11 +140,12 @@ func (s *slot) params() meta.Params {
 
 func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) volume.Options {
 	log := s.d.log.With("volume", s.conf.Name)
+	protocol, _ := block.ParseProtocol(s.conf.Protocol) // the configuration was checked
 	return volume.Options{
 		Cluster: s.d.cfg.Cluster, Name: s.conf.Name, Node: s.d.node, Backing: s.conf.Device,
 		Disk: d, Store: store, Connect: connect, Exporter: s.d.export(s.conf.Name),
 		PeerTimeout: s.d.cfg.Replication.PeerTimeout, ConnectInterval: s.d.cfg.Replication.ConnectInterval,
-		DiskTimeout: s.conf.DiskTimeout, Lease: s.d.cfg.Timing.Lease,
+		DiskTimeout: s.conf.DiskTimeout, Lease: s.d.cfg.Timing.Lease, Protocol: protocol,
 		Resync:  resync.Limits{MaxRate: s.d.cfg.Replication.MaxRate()},
 		Changed: s.d.touch,
 		Log: func(text string, err error) {

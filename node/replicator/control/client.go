@@ -98,6 +98,12 @@ func (c *Client) Verify(ctx context.Context, q VerifyRequest) error {
 	return err
 }
 
+// Protocol changes a volume's protocol until the replicator restarts.
+func (c *Client) Protocol(ctx context.Context, q ProtocolRequest) error {
+	_, err := post[struct{}](ctx, c, PathProtocol, q, callTimeout)
+	return err
+}
+
 // Prepare asks this node's register for a promise.
 func (c *Client) Prepare(ctx context.Context, q arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
 	return post[arbiter.PrepareReply](ctx, c, PathPrepare, q, callTimeout)

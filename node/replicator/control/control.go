@@ -207,6 +207,13 @@ type ConnectRequest struct {
 	Volume string `json:"volume"`
 }
 
+// ProtocolRequest changes a volume's protocol, to A, B or C, until the
+// replicator restarts.
+type ProtocolRequest struct {
+	Volume   string `json:"volume"`
+	Protocol string `json:"protocol"`
+}
+
 // Error is the body of every reply that is not 200.
 type Error struct {
 	Message string `json:"message"` // what happened, to what, why, what to do next
@@ -217,17 +224,18 @@ type Error struct {
 // except State and Watch (GET). Votes carry arbiter.*Request bodies and reply
 // arbiter.*Reply; the reply leaves only when the register is on stable storage.
 const (
-	PathState   = "/v1/state" // GET → []VolumeState
-	PathWatch   = "/v1/watch" // GET ?since=SEQSUM&wait=MS → []VolumeState when the sum of all Seq differs from since, or after wait
-	PathCreate  = "/v1/volume/create"
-	PathPromote = "/v1/volume/promote"
-	PathChosen  = "/v1/volume/chosen"
-	PathLease   = "/v1/volume/lease"
-	PathDemote  = "/v1/volume/demote"
-	PathConnect = "/v1/volume/connect"
-	PathVerify  = "/v1/volume/verify"
-	PathPrepare = "/v1/vote/prepare"
-	PathAccept  = "/v1/vote/accept"
-	PathRenew   = "/v1/vote/renew"
-	PathRelease = "/v1/vote/release"
+	PathState    = "/v1/state" // GET → []VolumeState
+	PathWatch    = "/v1/watch" // GET ?since=SEQSUM&wait=MS → []VolumeState when the sum of all Seq differs from since, or after wait
+	PathCreate   = "/v1/volume/create"
+	PathPromote  = "/v1/volume/promote"
+	PathChosen   = "/v1/volume/chosen"
+	PathLease    = "/v1/volume/lease"
+	PathDemote   = "/v1/volume/demote"
+	PathConnect  = "/v1/volume/connect"
+	PathProtocol = "/v1/volume/protocol"
+	PathVerify   = "/v1/volume/verify"
+	PathPrepare  = "/v1/vote/prepare"
+	PathAccept   = "/v1/vote/accept"
+	PathRenew    = "/v1/vote/renew"
+	PathRelease  = "/v1/vote/release"
 )

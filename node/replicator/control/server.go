@@ -60,6 +60,7 @@ type Handler interface {
 	Demote(context.Context, DemoteRequest) error
 	Verify(context.Context, VerifyRequest) error
 	Connect(context.Context, ConnectRequest) error
+	Protocol(context.Context, ProtocolRequest) error
 	Prepare(context.Context, arbiter.PrepareRequest) (arbiter.PrepareReply, error)
 	Accept(context.Context, arbiter.AcceptRequest) (arbiter.AcceptReply, error)
 	Renew(context.Context, arbiter.RenewRequest) (arbiter.RenewReply, error)
@@ -156,6 +157,7 @@ func Mux(h Handler) http.Handler {
 	handle(mux, PathLease, silent(h.Lease))
 	handle(mux, PathDemote, silent(h.Demote))
 	handle(mux, PathConnect, silent(h.Connect))
+	handle(mux, PathProtocol, silent(h.Protocol))
 	handle(mux, PathVerify, silent(h.Verify))
 	handle(mux, PathPrepare, h.Prepare)
 	handle(mux, PathAccept, h.Accept)
