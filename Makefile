@@ -78,6 +78,7 @@ soak: image build ## the long runs: larger bounds, repeated faults (root)
 	GEMEL_CHECK_BOUND=large $(GO) test -count=1 -run Large -timeout 2h ./node/failover/reign/check
 	GEMEL_WALKS=20000 $(GO) test -count=1 -run Walk -timeout 1h ./node/failover
 	$(GO) test -count=1 -timeout 1h ./node/replicator/volume/core -sim.seeds=20000
+	GEMEL_BOUNDARIES=all $(GO) test -count=1 -timeout 1h -run CrashAtEvery ./lab/sim
 	$(GO) run ./lab/sim/simulate -for $(SIM_FOR)
 	$(MAKE) --no-print-directory sim-mutants
 	$(GO) test -count=1 -v -timeout 6h ./scenarios/... -ginkgo.label-filter='soak' -ginkgo.v

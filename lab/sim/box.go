@@ -50,6 +50,10 @@ type box struct {
 	old         [][]byte // newest writes of the Primary that came here, of any reign
 	replayArmed bool     // they come again on the next connection of a newer reign
 
+	updates               int                 // of the metadata, counted since the world began
+	cutUpdate, cutRequest int                 // power fails before that request of that update; 0: does not
+	onCut                 func(r *replicator) // is told when it does
+
 	cutMeta int // power fails before this request of the next metadata update; 0: does not
 }
 

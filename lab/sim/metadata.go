@@ -105,7 +105,11 @@ func (r *replicator) writeMeta() {
 
 // update runs one update of the metadata.
 func (r *replicator) update(run func() error, done func(error)) {
-	if r.b.cutMeta > 0 {
+	b := r.b
+	if b.updates++; b.updates == b.cutUpdate {
+		b.cutMeta = b.cutRequest
+	}
+	if b.cutMeta > 0 {
 		r.cutPower(run)
 		return
 	}
@@ -147,6 +151,9 @@ func (r *replicator) cutPower(run func() error) {
 	r.tornUpdate(run, r.b.cutMeta-1)
 	r.b.cutMeta = 0
 	b := r.b
+	if b.onCut != nil {
+		b.onCut(r)
+	}
 	b.w.after(0, func() {
 		b.powerOff()
 		b.w.after(b.dice.span(200*time.Millisecond, 6*time.Second), b.powerOn)
