@@ -106,10 +106,21 @@ func (o *owner) learn(states []control.VolumeState, anew bool) {
 		return
 	}
 	o.state.Store(&state)
+	o.noteMove(old, &state, anew)
 	now := report(state)
 	if anew || old == nil || !sameNews(report(*old), now) {
 		o.box.post(failover.Replica{State: now})
 	}
+}
+
+// noteMove writes down that the connection took another link, once.
+func (o *owner) noteMove(old, now *control.VolumeState, anew bool) {
+	m := now.Move
+	if m == nil || old == nil || anew || old.Move != nil && old.Move.Number == m.Number {
+		return
+	}
+	o.note("connection.moved", fmt.Sprintf("replication moved from link %s to link %s without a break, after a pause of %v.",
+		m.From, m.To, m.Pause.Round(time.Millisecond)), m.Reason, "from", m.From, "to", m.To)
 }
 
 // lose forgets the state of a replicator that does not answer.

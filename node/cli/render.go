@@ -111,6 +111,7 @@ func (o *screen) volume(s *api.Status, v *api.Volume) {
 	o.pair("disk", o.disk(v.Disk), o.disk(v.PeerDisk))
 	o.item("replication", replication(v), o.replicationColour(v))
 	o.protocol(s, v)
+	o.connections(v)
 	if v.FrontendWhy != "" {
 		o.item("frontend", v.Frontend+", since not "+v.FrontendWhy, o.paint.dim)
 	}

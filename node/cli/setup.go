@@ -59,6 +59,9 @@ func (a *app) checkConfig(args []string) error {
 		return err
 	}
 	a.printf("%s is in order: cluster %s, %d volumes; this box is %s.\n", path, cfg.Cluster, len(cfg.Volumes), describe(cfg))
+	if cfg.Replication.Plain() {
+		a.printf("Warning: replication.encryption is plain: whoever can reach the links can read and change the volumes.\n")
+	}
 	return nil
 }
 

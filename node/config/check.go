@@ -209,6 +209,11 @@ func checkReplication(c *Config, r *reader) {
 		seen[name] = true
 	}
 	r.between("replication.peer-timeout", c.Replication.PeerTimeout, 100*time.Millisecond, time.Minute)
+	r.between("replication.path-timeout", c.Replication.PathTimeout, 20*time.Millisecond, max(c.Replication.PeerTimeout/2, 20*time.Millisecond))
+	r.between("replication.return-after", c.Replication.ReturnAfter, 100*time.Millisecond, time.Hour)
+	if e := c.Replication.Encryption; e != EncryptionTLS && e != EncryptionPlain {
+		r.mistake("replication.encryption", "%q is unknown; write tls or plain", e)
+	}
 	r.between("replication.connect-interval", c.Replication.ConnectInterval, 10*time.Millisecond, time.Minute)
 }
 

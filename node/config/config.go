@@ -71,9 +71,21 @@ type Timing struct {
 type Replication struct {
 	Links           []string      `mapstructure:"links"` // names of links to use, in order
 	PeerTimeout     time.Duration `mapstructure:"peer-timeout"`
+	PathTimeout     time.Duration `mapstructure:"path-timeout"` // silence on the link in use before another one is taken
+	ReturnAfter     time.Duration `mapstructure:"return-after"` // a better link must be well for so long
+	Encryption      string        `mapstructure:"encryption"`   // EncryptionTLS or EncryptionPlain
 	ConnectInterval time.Duration `mapstructure:"connect-interval"`
 	ResyncMaxRate   string        `mapstructure:"resync-max-rate"` // bytes per second such as "50MiB"; empty: no limit
 }
+
+// Values of Replication.Encryption.
+const (
+	EncryptionTLS   = "tls"
+	EncryptionPlain = "plain"
+)
+
+// Plain reports whether replication goes without TLS.
+func (r Replication) Plain() bool { return r.Encryption == EncryptionPlain }
 
 // Volume is a replicated volume and what moves with it.
 type Volume struct {

@@ -63,6 +63,8 @@ func TestMistakes(t *testing.T) {
 		{"node twice", "name: server2", "name: server1", "t.yaml:8: nodes[1].name: server1 is already used by nodes[0].name"},
 		{"stranger", "node: server1", "node: server3", `t.yaml:2: node: "server3" is neither a node nor the witness; the boxes are server1, server2, witness`},
 		{"links differ", "name: private, address: 198.18.1.2", "name: privat, address: 198.18.1.2", "t.yaml:9: nodes[1].links: links differ: server1 has [private, lan], server2 has [privat, lan]; give both the same names in the same order"},
+		{"encryption", "{links: [private]}", "{links: [private], encryption: none}", `t.yaml:13: replication.encryption: "none" is unknown; write tls or plain`},
+		{"path timeout", "{links: [private]}", "{links: [private], path-timeout: 900ms}", `t.yaml:13: replication.path-timeout: 900ms is not in 20ms to 500ms`},
 		{"replication link", "[private]", "[privat]", `t.yaml:13: replication.links: there is no link "privat"; did you mean private?`},
 		{"volume name", "name: data", "name: Data", `t.yaml:15: volumes[0].name: "Data" is not a volume's name: a-z, 0-9 and dashes, up to 32`},
 		{"device", "/dev/sdb", "sdb", `t.yaml:16: volumes[0].device: "sdb" is not an absolute path; start it with /`},
@@ -70,7 +72,7 @@ func TestMistakes(t *testing.T) {
 		{"interface", ", interface: lan0", "", "t.yaml:19: volumes[0].addresses[0].interface: missing; name the network interface that gets the address"},
 		{"switch", "format-if-new: true", "format-if-new: yes please", `t.yaml:17: volumes[0].mount.format-if-new: "yes please" is neither true nor false`},
 		{"list", "options: [noatime]", "options: noatime", "t.yaml:17: volumes[0].mount.options: must be a list, such as [one, two], not a single value"},
-		{"section", "replication: {links: [private]}", "replication: 3", "t.yaml:13: replication: must be a section with keys (links, peer-timeout, connect-interval, resync-max-rate), not a single value"},
+		{"section", "replication: {links: [private]}", "replication: 3", "t.yaml:13: replication: must be a section with keys (links, peer-timeout, path-timeout, return-after, encryption, connect-interval, resync-max-rate), not a single value"},
 		{"ready", "127.0.0.1:2049", "2049", `t.yaml:23: volumes[0].services[0].ready-tcp: "2049" is not host:port, such as 127.0.0.1:2049`},
 		{"size", "{links: [private]}", "{links: [private], resync-max-rate: 50MB}", `t.yaml:13: replication.resync-max-rate: size "50MB": unknown unit; write B, KiB, MiB, GiB or TiB`},
 	}

@@ -59,6 +59,9 @@ var keys = []Key{
 
 	{"replication.links", Texts, "link names", "", "Links that carry block data, in the order to try them. All links when not given."},
 	{"replication.peer-timeout", Duration, "", "1s", "Silence of the peer's replicator after which its connection is given up."},
+	{"replication.path-timeout", Duration, "", "300ms", "Silence of the link in use after which the connection moves to another link that answers, without a break. 20ms to half of peer-timeout."},
+	{"replication.return-after", Duration, "", "5s", "How long a better link must be well before the connection moves back to it; longer for one that keeps failing."},
+	{"replication.encryption", Text, "", "tls", "tls, or plain: then whoever can reach the links can read and change the volumes. The same on both nodes."},
 	{"replication.connect-interval", Duration, "", "500ms", "Time between attempts to connect."},
 	{"replication.resync-max-rate", Size, "bytes per second", "", "Upper limit of a resync, such as 50MiB. No limit when not given."},
 

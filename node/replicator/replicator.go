@@ -102,6 +102,10 @@ func start(cfg *config.Config, log *slog.Logger, export func(string) volume.Expo
 	if err := keys.Check(cfg.Cluster, identity.RoleNode, cfg.Node); err != nil {
 		return nil, fmt.Errorf("start the replicator: %w", err)
 	}
+	if cfg.Replication.Plain() {
+		log.Warn("block data goes over the links without encryption: whoever can reach them can read and change the volumes",
+			"key", "replication.encryption")
+	}
 	d := &daemon{cfg: cfg, log: log, node: arbiter.NodeID(self), keys: keys, export: export, changed: make(chan struct{})}
 	if d.node == 1 { // node 0 dials, see package link
 		if d.listener, err = d.listen(); err != nil {
@@ -130,6 +134,7 @@ func (d *daemon) listen() (*link.Listener, error) {
 	return link.Listen(link.Options{
 		Addresses: at, TLS: d.keys.ServerTLS(identity.Nodes(d.cfg.Peer().Name)),
 		Cluster: d.cfg.Cluster, Node: d.node, PeerTimeout: d.cfg.Replication.PeerTimeout,
+		PathTimeout: d.cfg.Replication.PathTimeout, Plain: d.cfg.Replication.Plain(),
 		Refused: func(remote net.Addr, err error) {
 			d.log.Warn("a replication connection was refused", "from", remote.String(), "reason", err)
 		},
@@ -138,7 +143,9 @@ func (d *daemon) listen() (*link.Listener, error) {
 
 // dialer knows every way to the peer, in the configured order.
 func (d *daemon) dialer() (*link.Dialer, error) {
-	dialer := &link.Dialer{TLS: d.keys.ClientTLS(d.cfg.Peer().Name), PeerTimeout: d.cfg.Replication.PeerTimeout}
+	r := &d.cfg.Replication
+	dialer := &link.Dialer{TLS: d.keys.ClientTLS(d.cfg.Peer().Name), PeerTimeout: r.PeerTimeout,
+		PathTimeout: r.PathTimeout, HoldDown: r.ReturnAfter, Plain: r.Plain()}
 	for _, name := range d.cfg.ReplicationLinks() {
 		local, err := linkAddress(d.cfg.Self(), name)
 		if err != nil {

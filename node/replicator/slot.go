@@ -57,6 +57,7 @@ func (s *slot) state() control.VolumeState {
 	if s.vol != nil {
 		state := s.vol.State()
 		state.Seq += s.seq
+		state.Plain = s.d.cfg.Replication.Plain()
 		return state
 	}
 	return control.VolumeState{

@@ -55,6 +55,13 @@ type VolumeState struct {
 	// anew above it. Zero: none.
 	NewerPromise arbiter.Epoch `json:"newer_promise,omitempty"`
 	PeerPath     string        `json:"peer_path,omitempty"` // link in use, such as "private"
+	// Paths are all links of the connection in order of preference; empty while
+	// not Connected.
+	Paths []Path `json:"paths,omitempty"`
+	// Plain: block data goes over the links without encryption.
+	Plain bool `json:"plain,omitempty"`
+	// Move is the last change of the link in use; nil before the first.
+	Move *Move `json:"move,omitempty"`
 
 	Backing     string `json:"backing"`      // backing device
 	BackingSize int64  `json:"backing_size"` // bytes
@@ -131,6 +138,32 @@ type GiveUpRequest struct {
 	Volume string `json:"volume"`
 	Undo   bool   `json:"undo"`
 	All    bool   `json:"all"`
+}
+
+// States of a Path.
+const (
+	PathInUse   = "in use"
+	PathStandby = "standby" // connected and answering
+	PathDown    = "down"
+)
+
+// Path is one link of a volume's connection.
+type Path struct {
+	Name   string        `json:"name"`
+	State  string        `json:"state"`
+	Reason string        `json:"reason,omitempty"` // why it is down
+	RTT    time.Duration `json:"rtt_ns,omitempty"` // last measured
+	Moves  int           `json:"moves"`            // how often the connection moved here since it was made
+}
+
+// Move is a change of the link that carries a volume, without a new connection.
+type Move struct {
+	Number int           `json:"number"` // since the replicator started, from 1
+	From   string        `json:"from"`
+	To     string        `json:"to"`
+	Reason string        `json:"reason"`
+	Pause  time.Duration `json:"pause_ns"` // nothing could be sent for so long
+	Time   time.Time     `json:"time"`
 }
 
 // Resync is a running resynchronisation.

@@ -1,26 +1,50 @@
 // Package link is the road between two replicators: sockets, paths, TLS, the
 // exchange of hellos, batching and the proof of life. It moves messages of
-// package wire in order, or ends the connection saying why. It does not know
-// what a message means, and it never reconnects by itself.
+// package wire in order, each exactly once, or ends the connection saying why.
+// It does not know what a message means, and it never begins a new session by
+// itself.
+//
+// A Conn is a session: one or several TCP connections, called lanes, one of them
+// in use. Its messages form one stream of bytes in each direction. What was sent
+// is kept until the peer confirms it (every header carries how far its sender
+// has received), so that the stream goes on over another lane exactly where the
+// peer has it when the lane in use fails. Neither the volume nor the application
+// sees more of that than a pause.
 //
 // Opening: the dialing side sends Hello with a random number; the accepting
 // side answers HelloReply with the number and one of its own; HelloConfirm
 // gives that one back. Then both directions are free. Both sides may dial; the
-// custom is that node 0 dials, so that a volume has one connection.
+// custom is that node 0 dials, so that a volume has one session. From the
+// opening both derive the session's id and key; further lanes prove with them
+// that they belong to it (Join). A peer that was restarted does not know the
+// session, and it ends.
+//
+// Paths: the dialing side keeps one lane on every path that stands by, also on
+// the path in use. Lanes that stand by carry pulses; on the path in use four per
+// PathTimeout. It alone decides to move (package file choose.go): when the lane
+// in use breaks, when its path is silent for PathTimeout while another one
+// answers, or when data does not come through. It moves back to a better path
+// that was well for HoldDown, longer if that path keeps failing.
 //
 // Life: each side sends something at least four times per PeerTimeout, and ends
-// the connection when nothing came for PeerTimeout, or when nothing could be
-// sent for as long. So a peer that does not read is as lost as one that is
-// silent, and nobody waits for it for ever.
+// the session when nothing came on any lane for PeerTimeout, when no lane could
+// be brought into use for as long, or when nothing could be sent for as long
+// although the path lives. So a peer that does not read is as lost as one that
+// is silent, and nobody waits for it for ever. Pulses do not queue behind data:
+// a busy road is not taken for a dead one.
+//
+// Memory: what is kept to be sent or confirmed is at most QueueLimit and one
+// message for each goroutine that sends (messages without payload may take as
+// much again), in chunks from package buffer. Beside it a lane in use has 1 MiB
+// of buffers, one that stands by 32 KiB, and what the kernel takes.
 package link
 
 import (
-	"bufio"
-	"crypto/tls"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,12 +53,16 @@ import (
 	"gemel/node/replicator/wire"
 )
 
-// Limits of one connection in bytes.
+// Limits of one session in bytes.
 const (
-	// QueueLimit bounds what waits to be sent; Send blocks above it.
-	QueueLimit = 4 << 20
+	// QueueLimit bounds what is kept: waiting to be sent, on its way, and not yet
+	// confirmed by the peer. Send blocks above it.
+	QueueLimit = 8 << 20
 	// burst is what goes to the kernel at once, with one deadline.
 	burst = 256 << 10
+	// tellAfter is how much may be received before the peer is told, if nothing
+	// else goes back to it.
+	tellAfter = QueueLimit / 8
 )
 
 // farewell bounds how long the last message, the reason of a Close, may take.
@@ -48,6 +76,8 @@ var (
 	ErrStalled     = errors.New("peer does not take data")
 	ErrPeerRefused = errors.New("peer refused the connection")
 	ErrUnreachable = errors.New("peer not reachable")
+
+	errUnknownSession = errors.New("the peer does not know this session; it was restarted or has ended it")
 )
 
 // Message is a received message. Payload is lent from package buffer: whoever
@@ -65,41 +95,92 @@ func (m *Message) Release() {
 	}
 }
 
-// Conn is an open connection of one volume. Send, Close and the questions may
-// be used from many goroutines, Receive from one at a time.
+// Conn is an open session of one volume. Send, Close and the questions may be
+// used from many goroutines, Receive from one at a time.
 type Conn struct {
-	raw     net.Conn
-	cork    *corked
-	tls     *tls.Conn
-	in      *bufio.Reader
-	lower   *bufio.Reader // below TLS
-	path    string
+	pace
 	peer    wire.Hello
 	version uint16
-	timeout time.Duration
-
-	recvSeq uint64
-	rtt     atomic.Int64
-	heard   atomic.Int64 // time.Since(started) of the last message
-
+	key     sessionKey
+	dialer  *Dialer // nil on the side that accepts
 	started time.Time
-	wake    chan struct{}
+
+	ctx     context.Context // ends with the session
+	cancel  context.CancelFunc
+	wake    chan struct{} // the writer
+	kick    chan struct{} // the keeper
 	closed  chan struct{}
-	ended   chan struct{} // closed when the writer is gone and the socket closed
+	ended   chan struct{}  // closed when the goroutines are gone and the sockets closed
+	running sync.WaitGroup // all goroutines but the writer
+	leave   func()         // tells the listener that the session is over
 
-	scratch []byte // of the SendNow under way
+	rtt     atomic.Int64
+	heard   atomic.Int64 // c.now() of the last message on any lane
+	waiting atomic.Bool  // Receive waits for a message
 
-	mu      sync.Mutex
-	space   *sync.Cond // somebody waits in Send
-	queue   []byte     // encoded messages, oldest first
-	writing int        // bytes being written, of the queue or of a SendNow
-	sending bool       // somebody writes to the socket: the writer or a SendNow
-	sendSeq uint64
-	reason  error
+	// Of the goroutine that calls Receive:
+	from    *lane
+	recvSeq uint64
+
+	mu       sync.Mutex
+	space    *sync.Cond // somebody waits in Send
+	change   *sync.Cond // lane in use, end of sending, end of session
+	out      stream
+	received uint64   // bytes of whole messages that were received
+	told     uint64   // the peer was told so much of it
+	sending  bool     // somebody writes to the lane in use
+	whole    bool     // the last write ended with a whole message
+	slices   [][]byte // of the one who sends
+	reason   error
+	paths
 }
 
-// Path returns the name of the link in use, such as "private".
-func (c *Conn) Path() string { return c.path }
+// pace is how long the session waits for what; see Dialer.
+type pace struct{ timeout, pathTimeout, holdDown time.Duration }
+
+// newPace fills in what was not given.
+func newPace(timeout, pathTimeout, holdDown time.Duration) pace {
+	if pathTimeout <= 0 {
+		pathTimeout = min(DefaultPathTimeout, timeout/3)
+	}
+	if holdDown <= 0 {
+		holdDown = DefaultHoldDown
+	}
+	return pace{timeout, max(pathTimeout, 4*time.Millisecond), holdDown}
+}
+
+// Defaults of a Dialer and a Listener.
+const (
+	DefaultPathTimeout = 300 * time.Millisecond
+	DefaultHoldDown    = 5 * time.Second
+)
+
+// newConn starts a session on the lane that opened it: from here on its writer
+// sends what is queued, or a caller of SendNow while the writer has nothing to
+// do. start must be called once the fields that are left are set.
+func newConn(l *lane, peer wire.Hello, p pace, key sessionKey) *Conn {
+	version, _ := wire.CommonVersion(peer.VersionMin, peer.VersionMax)
+	c := &Conn{
+		pace: p, peer: peer, version: version, key: key, started: time.Now(),
+		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		closed: make(chan struct{}), ended: make(chan struct{}), leave: func() {},
+		whole: true, out: stream{held: noHold},
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.space, c.change = sync.NewCond(&c.mu), sync.NewCond(&c.mu)
+	l.widen()
+	c.lane, c.turn, l.used = l, 1, true
+	return c
+}
+
+func (c *Conn) start() {
+	c.running.Add(1)
+	go c.keep()
+	go c.write()
+}
+
+// now is the session's clock.
+func (c *Conn) now() time.Duration { return time.Since(c.started) }
 
 // Peer returns the hello of the other side.
 func (c *Conn) Peer() wire.Hello { return c.peer }
@@ -107,98 +188,50 @@ func (c *Conn) Peer() wire.Hello { return c.peer }
 // Version returns the protocol version both sides agreed on.
 func (c *Conn) Version() uint16 { return c.version }
 
-// RTT returns the last measured round trip; zero before the first.
+// RTT returns the last measured round trip of a message in the queue; zero
+// before the first.
 func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }
 
 // LastHeard returns how long ago the last message was received.
-func (c *Conn) LastHeard() time.Duration {
-	return time.Since(c.started) - time.Duration(c.heard.Load())
-}
+func (c *Conn) LastHeard() time.Duration { return c.now() - time.Duration(c.heard.Load()) }
 
-// Queued returns the bytes that wait to be sent.
+// Queued returns the bytes that wait to be sent or confirmed.
 func (c *Conn) Queued() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.queue) + c.writing
+	return c.out.kept()
 }
 
 // More reports whether a part of the next message has arrived already, as far as
 // it was taken from the kernel. It is for the goroutine that calls Receive.
-func (c *Conn) More() bool { return c.in.Buffered() > 0 || c.lower.Buffered() > 0 }
+func (c *Conn) More() bool { return c.from != nil && c.from.buffered() }
 
-// Done is closed when the connection ended; Err says why.
+// Done is closed when the session ended; Err says why.
 func (c *Conn) Done() <-chan struct{} { return c.closed }
 
-// Err returns why the connection ended; nil while it is open.
+// Err returns why the session ended; nil while it is open.
 func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.reason
 }
 
-// Send queues a message; Length, PayloadCRC and Seq are set here. The payload
-// is copied before Send returns. With data, Send blocks while more than
-// QueueLimit bytes wait; messages without payload are let through up to twice
-// that, so that an answer is not stuck behind data. It fails once the
-// connection ended.
-func (c *Conn) Send(h wire.Header, payload []byte) error {
-	h.Length, h.PayloadCRC = uint32(len(payload)), wire.Checksum(payload)
-	limit := QueueLimit
-	if len(payload) == 0 {
-		limit *= 2
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for c.reason == nil && len(c.queue)+c.writing > limit {
-		c.space.Wait()
-	}
-	return c.enqueue(h, payload)
-}
-
-// TrySend is Send for messages that may be dropped: it never blocks, and
-// reports whether the message was queued.
-func (c *Conn) TrySend(h wire.Header, payload []byte) bool {
-	h.Length, h.PayloadCRC = uint32(len(payload)), wire.Checksum(payload)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.queue)+c.writing <= QueueLimit && c.enqueue(h, payload) == nil
-}
-
-// enqueue appends the message to the queue; c.mu is held.
-func (c *Conn) enqueue(h wire.Header, payload []byte) error {
-	if c.reason != nil {
-		return fmt.Errorf("send %v: %w", h.Type, c.reason)
-	}
-	h.Seq = c.sendSeq
-	c.sendSeq++
-	c.queue = append(wire.AppendHeader(c.queue, &h), payload...)
-	if !c.sending {
-		c.wakeWriter()
-	}
-	return nil
-}
-
-// wakeWriter tells the writer that there is something in the queue.
-func (c *Conn) wakeWriter() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
 // Receive returns the next message. Pings are answered inside. After an error
-// the connection is closed with that error as its reason.
+// the session is closed with that error as its reason.
 func (c *Conn) Receive() (Message, error) {
 	for {
 		m, err := c.receive()
-		if err == nil && m.Type != wire.TypePing && m.Type != wire.TypePong {
-			return m, nil
-		}
 		if err != nil {
 			c.Close(err)
 			return Message{}, c.Err()
 		}
-		c.alive(m)
+		switch m.Type {
+		case wire.TypePing, wire.TypePong:
+			c.alive(m)
+		case wire.TypeConfirm:
+		default:
+			return m, nil
+		}
 	}
 }
 
@@ -208,85 +241,90 @@ func (c *Conn) alive(m Message) {
 		c.TrySend(wire.Header{Type: wire.TypePong, ID: m.ID}, nil)
 		return
 	}
-	if sent := time.Duration(m.ID); sent >= 0 && sent <= time.Since(c.started) {
-		c.rtt.Store(int64(time.Since(c.started) - sent))
+	if sent := time.Duration(m.ID); sent >= 0 && sent <= c.now() { //nolint:gosec // checked
+		c.rtt.Store(int64(c.now() - sent))
 	}
 }
 
-// receive reads and checks one message of an opened connection.
+// receive reads the next message of the session, over whichever lane it comes.
 func (c *Conn) receive() (Message, error) {
-	if err := c.tls.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
-		return Message{}, c.named(err)
-	}
-	m, err := readMessage(c.in, &c.recvSeq)
-	if err != nil {
-		return Message{}, c.named(err)
-	}
-	c.heard.Store(int64(time.Since(c.started)))
-	switch m.Type {
-	case wire.TypeHello, wire.TypeHelloReply, wire.TypeHelloConfirm:
-		m.Release()
-		return Message{}, wire.Refuse(wire.OutOfPlace, "%v on a connection that is open already", m.Type)
-	case wire.TypeError:
-		defer m.Release()
-		return Message{}, fmt.Errorf("%w: %s", ErrPeerClosed, printable(m.Payload))
-	}
-	return m, nil
-}
-
-// named turns an error of the socket into one of this package.
-func (c *Conn) named(err error) error {
-	var timeout net.Error
-	switch {
-	case wire.ReasonOf(err) != "":
-		return err
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Errorf("%w for %v on link %s", ErrPeerTimeout, c.timeout, c.path)
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("%w without a word", ErrPeerClosed)
-	}
-	return fmt.Errorf("receive on link %s: %w", c.path, err)
-}
-
-// readMessage reads one message and checks it against its place in the stream.
-func readMessage(in io.Reader, seq *uint64) (Message, error) {
-	var b [wire.HeaderSize]byte
-	head := b[:]
-	if pooled, ok := in.(*bufio.Reader); ok { // no copy, no allocation
-		peeked, err := pooled.Peek(wire.HeaderSize)
-		if err != nil {
+	c.waiting.Store(true)
+	defer c.waiting.Store(false)
+	for {
+		if c.from == nil {
+			if err := c.awaitLane(); err != nil {
+				return Message{}, err
+			}
+		}
+		seq := c.recvSeq
+		m, err := readMessage(c.from.in, &seq)
+		if err == nil && m.Type == wire.TypeError {
+			defer m.Release()
+			return Message{}, fmt.Errorf("%w: %s", ErrPeerClosed, printable(m.Payload))
+		}
+		if err == nil {
+			var mine bool
+			if mine, err = c.take(c.from, &m, seq); mine || err != nil {
+				return m, err
+			}
+			m.Release() // the session has moved, and gets it once more
+		}
+		if wire.ReasonOf(err) != "" {
 			return Message{}, err
 		}
-		copy(head, peeked)
-		_, _ = pooled.Discard(wire.HeaderSize)
-	} else if _, err := io.ReadFull(in, head); err != nil {
-		return Message{}, err
+		c.leaveLane(err)
 	}
-	h, err := wire.ParseHeader(head)
-	if err != nil {
-		return Message{}, err
-	}
-	if h.Seq != *seq {
-		return Message{}, wire.Refuse(wire.OutOfSequence, "%v has number %d, expected was %d", h.Type, h.Seq, *seq)
-	}
-	*seq++
-	m := Message{Header: h}
-	if h.Length == 0 {
-		return m, h.CheckPayload(nil)
-	}
-	m.Payload = buffer.Get(int(h.Length))
-	_, err = io.ReadFull(in, m.Payload)
-	if err == nil {
-		err = h.CheckPayload(m.Payload)
-	}
-	if err != nil {
-		m.Release()
-		return Message{}, err
-	}
-	return m, nil
 }
 
-// Close ends the connection and returns at once. The first reason given is the
+// awaitLane waits until a lane is in use.
+func (c *Conn) awaitLane() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.lane == nil && c.reason == nil {
+		c.change.Wait()
+	}
+	c.from = c.lane
+	return c.reason
+}
+
+// leaveLane stops reading from a lane that failed or is no longer in use.
+func (c *Conn) leaveLane(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.lose(c.from, named(c.from, err))
+	}
+	c.from = nil
+}
+
+// take counts a message that came over lane l, unless the session has moved
+// meanwhile: then the message comes once more.
+func (c *Conn) take(l *lane, m *Message, seq uint64) (mine bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lane != l {
+		return false, c.reason
+	}
+	switch m.Type {
+	case wire.TypeHello, wire.TypeHelloReply, wire.TypeHelloConfirm, wire.TypeJoin, wire.TypeJoinReply,
+		wire.TypeJoinConfirm, wire.TypeResume, wire.TypeResumeReply, wire.TypePulse:
+		return false, wire.Refuse(wire.OutOfPlace, "%v on a connection that is in use", m.Type)
+	}
+	c.recvSeq = seq
+	c.received += wire.HeaderSize + uint64(m.Length)
+	l.heard = c.now()
+	c.heard.Store(int64(l.heard))
+	if err := c.out.confirmLow(m.Received); err != nil {
+		return false, err
+	}
+	c.space.Broadcast()
+	if c.received-c.told > tellAfter && c.reason == nil {
+		c.queue(&wire.Header{Type: wire.TypeConfirm}, nil)
+	}
+	return true, nil
+}
+
+// Close ends the session and returns at once. The first reason given is the
 // one Err returns; nil stands for ErrClosed. The peer is told the reason if it
 // still takes messages. What waits in the queue is dropped.
 func (c *Conn) Close(reason error) {
@@ -295,25 +333,40 @@ func (c *Conn) Close(reason error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.end(reason)
+}
+
+// end is Close; c.mu is held.
+func (c *Conn) end(reason error) {
 	if c.reason != nil {
 		return
 	}
 	c.reason = reason
+	c.cancel()
 	close(c.closed)
 	c.space.Broadcast()
+	c.change.Broadcast()
 	now := time.Now()
-	_ = c.raw.SetReadDeadline(now)
-	_ = c.raw.SetWriteDeadline(now.Add(farewell))
+	for _, l := range append(c.standby[:len(c.standby):len(c.standby)], c.lane) {
+		if l != nil {
+			_ = l.raw.SetReadDeadline(now)
+			_ = l.raw.SetWriteDeadline(now.Add(farewell))
+		}
+	}
 }
 
-// Wait returns when the connection is closed and its goroutine and socket are
+// Wait returns when the session is closed and its goroutines and sockets are
 // gone, at most a quarter of a second after Close.
 func (c *Conn) Wait() { <-c.ended }
 
-// printable makes a peer's text fit for a log.
-func printable(text []byte) string {
-	if len(text) == 0 {
-		return "no reason given"
+// named turns an error of a socket into a sentence about the link.
+func named(l *lane, err error) error {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return fmt.Errorf("%w on link %s", ErrPeerTimeout, l.name)
+	case closedByPeer(err):
+		return fmt.Errorf("%w without a word on link %s: %w", ErrPeerClosed, l.name, err)
 	}
-	return fmt.Sprintf("%q", text[:min(len(text), 1000)])
+	return fmt.Errorf("link %s: %w", l.name, err)
 }

@@ -72,11 +72,16 @@ type bench struct {
 
 func newBench(t *testing.T, peerTimeout time.Duration) *bench {
 	t.Helper()
+	return makeBench(t, peerTimeout, false)
+}
+
+func makeBench(t *testing.T, peerTimeout time.Duration, plain bool) *bench {
+	t.Helper()
 	b := &bench{}
 	b.server, b.client = certificates(t)
 	l, err := Listen(Options{
 		Addresses: []Address{{"private", netip.MustParseAddrPort("127.0.0.1:0")}},
-		TLS:       b.server, Cluster: "lab", Node: 1, PeerTimeout: peerTimeout,
+		TLS:       b.server, Cluster: "lab", Node: 1, PeerTimeout: peerTimeout, Plain: plain,
 		Refused: func(_ net.Addr, err error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -88,7 +93,7 @@ func newBench(t *testing.T, peerTimeout time.Duration) *bench {
 	}
 	t.Cleanup(l.Close)
 	b.listener = l
-	b.dialer = &Dialer{TLS: b.client, PeerTimeout: peerTimeout, Paths: []Path{{
+	b.dialer = &Dialer{TLS: b.client, PeerTimeout: peerTimeout, Plain: plain, Paths: []Path{{
 		Name: "private", Local: netip.MustParseAddr("127.0.0.1"), Remote: addrPort(l.Addrs()[0])}}}
 	return b
 }
@@ -361,15 +366,15 @@ func TestStrangersAreRefused(t *testing.T) {
 // TestDamageOnTheWay speaks the protocol by hand after the opening.
 func TestDamageOnTheWay(t *testing.T) {
 	for want, message := range map[wire.Reason][]byte{
-		wire.OutOfSequence: wire.AppendMessage(nil, wire.Header{Type: wire.TypePing, Seq: 0}, nil),
-		wire.OutOfPlace:    wire.AppendMessage(nil, wire.Header{Type: wire.TypeHello, Seq: 2}, nil),
+		wire.OutOfSequence: wire.AppendMessage(nil, wire.Header{Type: wire.TypePing, Seq: 2}, nil),
+		wire.OutOfPlace:    wire.AppendMessage(nil, wire.Header{Type: wire.TypeHello}, nil),
 		wire.NotGemel:      bytes.Repeat([]byte("GET / HTTP/1.1\r\n"), 4),
-		wire.Oversized:     wire.AppendHeader(nil, &wire.Header{Type: wire.TypeWrite, Seq: 2, Length: 1 << 30, Span: 1 << 30}),
-		wire.BadPayloadSum: append(wire.AppendHeader(nil, &wire.Header{Type: wire.TypeWrite, Seq: 2, Length: 4096, Span: 4096, PayloadCRC: 1}), make([]byte, 4096)...),
+		wire.Oversized:     wire.AppendHeader(nil, &wire.Header{Type: wire.TypeWrite, Length: 1 << 30, Span: 1 << 30}),
+		wire.BadPayloadSum: append(wire.AppendHeader(nil, &wire.Header{Type: wire.TypeWrite, Length: 4096, Span: 4096, PayloadCRC: 1}), make([]byte, 4096)...),
 	} {
 		a, b := newBench(t, timeout).pair(t)
-		a.tls.Write(message)
-		a.cork.flush()
+		a.lane.out.Write(message)
+		a.lane.cork.flush()
 		if _, err := b.Receive(); wire.ReasonOf(err) != want {
 			t.Errorf("want %s, got %v", want, err)
 		}
@@ -476,4 +481,47 @@ func TestSendNowBesideSend(t *testing.T) {
 		m.Release()
 	}
 	all.Wait()
+}
+
+// BenchmarkRoundTrip is a small write there and its answer back, both sent by
+// the goroutine that has them, as an idle volume does.
+func BenchmarkRoundTrip(b *testing.B) {
+	t := &testing.T{}
+	bench := newBench(t, timeout)
+	got := make(chan *Conn, 1)
+	bench.listener.Handle("data", func(p *Pending) {
+		c, _ := p.Accept(hello(1))
+		got <- c
+	})
+	a, err := bench.dialer.Dial(context.Background(), hello(0))
+	if err != nil {
+		b.Fatal(err)
+	}
+	peer := <-got
+	go func() {
+		answer := make([]Outgoing, 1)
+		for {
+			m, err := peer.Receive()
+			if err != nil {
+				return
+			}
+			answer[0].Header = wire.Header{Type: wire.TypeWriteAck, ID: m.ID, Offset: m.Offset, Span: m.Span}
+			peer.SendNow(answer)
+			m.Release()
+		}
+	}()
+	write := []Outgoing{{Header: wire.Header{Type: wire.TypeWrite, Span: 4096}, Payload: make([]byte, 4096)}}
+	b.SetBytes(4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		a.SendNow(write)
+		if _, err := a.Receive(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	a.Close(nil)
+	a.Wait()
+	peer.Close(nil)
+	peer.Wait()
+	bench.listener.Close()
 }

@@ -38,16 +38,25 @@ type Listener struct {
 
 	mu       sync.Mutex
 	handlers map[string]func(*Pending)
+	sessions map[[16]byte]*entry
+}
+
+// entry is a session that further lanes may join.
+type entry struct {
+	open chan struct{} // closed when conn is known, or will not come
+	conn *Conn         // nil when the opening failed
 }
 
 // Options of Listen.
 type Options struct {
 	Addresses []Address
-	// TLS is the server's side of mutual TLS 1.3.
-	TLS         *tls.Config
-	Cluster     string
-	Node        arbiter.NodeID
-	PeerTimeout time.Duration
+	// TLS is the server's side of mutual TLS 1.3; not used when Plain.
+	TLS     *tls.Config
+	Plain   bool // see Dialer
+	Cluster string
+	Node    arbiter.NodeID
+	// PeerTimeout and PathTimeout are as in a Dialer.
+	PeerTimeout, PathTimeout time.Duration
 	// Refused is told of every connection that was turned away, for the log.
 	Refused func(remote net.Addr, err error)
 }
@@ -55,15 +64,12 @@ type Options struct {
 // Listen opens the sockets and starts to accept. An address that the node does
 // not have yet is no error: it may come later.
 func Listen(o Options) (*Listener, error) {
-	if err := checkTLS(o.TLS); err != nil {
+	if err := o.check(); err != nil {
 		return nil, err
-	}
-	if o.TLS.ClientAuth < tls.RequireAnyClientCert {
-		return nil, errors.New("replication link: the server must ask for client certificates")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Listener{options: o, slots: make(chan struct{}, openings), ctx: ctx, cancel: cancel,
-		handlers: map[string]func(*Pending){}}
+		handlers: map[string]func(*Pending){}, sessions: map[[16]byte]*entry{}}
 	config := net.ListenConfig{Control: freeBind}
 	for _, a := range o.Addresses {
 		socket, err := config.Listen(ctx, "tcp", a.At.String())
@@ -78,6 +84,19 @@ func Listen(o Options) (*Listener, error) {
 		go l.accept(socket)
 	}
 	return l, nil
+}
+
+func (o *Options) check() error {
+	if o.Plain {
+		return nil
+	}
+	if err := checkTLS(o.TLS); err != nil {
+		return err
+	}
+	if o.TLS.ClientAuth < tls.RequireAnyClientCert {
+		return errors.New("replication link: the server must ask for client certificates")
+	}
+	return nil
 }
 
 // freeBind lets a socket wait on an address that does not exist yet.
@@ -153,32 +172,54 @@ func (l *Listener) open(raw net.Conn) {
 	_ = raw.SetDeadline(time.Now().Add(l.options.PeerTimeout))
 	stop := context.AfterFunc(l.ctx, func() { raw.Close() })
 	defer stop()
-	p := &Pending{listener: l, session: newSession(raw, l.options.TLS, tls.Server, l.options.PeerTimeout)}
-	if err := p.session.tls.HandshakeContext(l.ctx); err != nil {
-		l.refused(raw, fmt.Errorf("TLS: %w", err))
+	config := l.options.TLS
+	if l.options.Plain {
+		config = nil
+	}
+	road := newLane("", raw, config, tls.Server, l.options.PeerTimeout)
+	if err := road.handshake(l.ctx); err != nil {
+		l.refused(raw, err)
 		raw.Close()
 		return
 	}
-	handler, err := l.greet(p)
-	if err != nil {
-		p.Refuse(err)
-		return
+	m, err := road.listen()
+	if err == nil && m.Type == wire.TypeJoin {
+		err = l.join(road, &m)
+	} else if err == nil {
+		err = l.begin(road, &m)
 	}
+	m.Release()
+	if err != nil {
+		l.refuse(road, err)
+	}
+}
+
+// begin hands a connection that asks for a new session to its volume.
+func (l *Listener) begin(road *lane, m *Message) error {
+	if m.Type != wire.TypeHello {
+		return wire.Refuse(wire.OutOfPlace, "%v where %v was due", m.Type, wire.TypeHello)
+	}
+	hello, err := wire.ParseHello(m.Payload)
+	if err != nil {
+		return err
+	}
+	handler, err := l.greet(&hello)
+	if err != nil {
+		return err
+	}
+	road.name = hello.Link
+	p := &Pending{listener: l, lane: road, hello: hello}
 	handler(p)
 	if !p.settled {
 		p.Refuse(errors.New("the volume did not answer"))
 	}
+	return nil
 }
 
-// greet reads the hello and finds the volume it asks for.
-func (l *Listener) greet(p *Pending) (func(*Pending), error) {
-	hello, err := p.session.hello(wire.TypeHello)
-	if err != nil {
-		return nil, err
-	}
-	p.hello = hello
+// greet finds the volume that a hello asks for.
+func (l *Listener) greet(hello *wire.Hello) (func(*Pending), error) {
 	mine := wire.Hello{Node: l.options.Node}
-	if err := related(l.options.Cluster, hello.Volume, &mine, &hello); err != nil {
+	if err := related(l.options.Cluster, hello.Volume, &mine, hello); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
@@ -191,6 +232,45 @@ func (l *Listener) greet(p *Pending) (func(*Pending), error) {
 	return handler, nil
 }
 
+// join brings a connection into an open session.
+func (l *Listener) join(road *lane, m *Message) error {
+	join, err := wire.ParseJoin(m.Payload)
+	if err != nil {
+		return err
+	}
+	road.name = join.Link
+	l.mu.Lock()
+	e := l.sessions[join.Session]
+	l.mu.Unlock()
+	if e == nil {
+		return errUnknownSession
+	}
+	select {
+	case <-e.open:
+	case <-l.ctx.Done():
+		return l.ctx.Err()
+	}
+	if e.conn == nil {
+		return errUnknownSession
+	}
+	if err := e.conn.key.answerJoin(road, &join); err != nil {
+		return err
+	}
+	e.conn.add(road)
+	return nil
+}
+
+// refuse tells the dialer why not.
+func (l *Listener) refuse(road *lane, err error) {
+	if errors.Is(err, errUnknownSession) {
+		// Usual after a restart; the dialer opens a new session.
+		road.refuse(wire.CodeUnknownSession, errors.New("there is no such session here"))
+		return
+	}
+	l.refused(road.raw, err)
+	road.refuse(0, err)
+}
+
 func (l *Listener) refused(raw net.Conn, err error) {
 	if l.options.Refused != nil {
 		l.options.Refused(raw.RemoteAddr(), err)
@@ -200,7 +280,7 @@ func (l *Listener) refused(raw net.Conn, err error) {
 // Pending is a connection whose hello was read and not yet answered.
 type Pending struct {
 	listener *Listener
-	session  *session
+	lane     *lane
 	hello    wire.Hello
 	settled  bool
 }
@@ -209,28 +289,64 @@ type Pending struct {
 func (p *Pending) Hello() wire.Hello { return p.hello }
 
 // Accept answers with this side's hello and waits until the peer confirms it.
-// Versions and random numbers are set here.
+// Versions, features and random numbers are set here.
 func (p *Pending) Accept(mine wire.Hello) (*Conn, error) {
 	p.settled = true
 	prepare(&mine)
 	mine.Echo, mine.Link = p.hello.Nonce, p.hello.Link
-	timeout := p.listener.options.PeerTimeout
-	_ = p.session.raw.SetDeadline(time.Now().Add(timeout))
-	err := p.session.send(wire.TypeHelloReply, wire.AppendHello(nil, &mine))
-	if err == nil {
-		err = p.confirmed(&mine)
-	}
+	_ = p.lane.raw.SetDeadline(time.Now().Add(p.listener.options.PeerTimeout))
+	c, err := p.accept(&mine)
 	if err != nil {
 		p.Refuse(err)
-		return nil, fmt.Errorf("accept connection from %v: %w", p.session.raw.RemoteAddr(), err)
+		return nil, fmt.Errorf("accept connection from %v: %w", p.lane.raw.RemoteAddr(), err)
 	}
-	_ = p.session.raw.SetDeadline(time.Time{})
-	return newConn(p.session, p.hello.Link, p.hello, timeout), nil
+	return c, nil
+}
+
+func (p *Pending) accept(mine *wire.Hello) (*Conn, error) {
+	key, err := newKey(p.lane, &p.hello.Nonce, &mine.Nonce)
+	if err != nil {
+		return nil, err
+	}
+	// The peer may join more lanes as soon as it has sent its confirmation.
+	e, forget := p.listener.expect(key.id)
+	defer close(e.open)
+	err = p.lane.talk(wire.Header{Type: wire.TypeHelloReply}, wire.AppendHello(nil, mine))
+	if err == nil {
+		err = p.confirmed(mine)
+	}
+	if err != nil {
+		forget()
+		return nil, err
+	}
+	_ = p.lane.raw.SetDeadline(time.Time{})
+	o := &p.listener.options
+	c := newConn(p.lane, p.hello, newPace(o.PeerTimeout, o.PathTimeout, 0), key)
+	for _, a := range o.Addresses {
+		c.road(a.Link)
+	}
+	c.leave = forget
+	c.start()
+	e.conn = c
+	return c, nil
+}
+
+// expect announces a session that lanes may join.
+func (l *Listener) expect(id [16]byte) (e *entry, forget func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e = &entry{open: make(chan struct{})}
+	l.sessions[id] = e
+	return e, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.sessions, id)
+	}
 }
 
 // confirmed waits for the confirmation and compares it with the hello before.
 func (p *Pending) confirmed(mine *wire.Hello) error {
-	confirm, err := p.session.hello(wire.TypeHelloConfirm)
+	confirm, err := p.lane.hello(wire.TypeHelloConfirm)
 	if err != nil {
 		return err
 	}
@@ -243,6 +359,6 @@ func (p *Pending) confirmed(mine *wire.Hello) error {
 // Refuse tells the peer why not and closes the connection.
 func (p *Pending) Refuse(reason error) {
 	p.settled = true
-	p.listener.refused(p.session.raw, reason)
-	p.session.refuse(reason)
+	p.listener.refused(p.lane.raw, reason)
+	p.lane.refuse(0, reason)
 }

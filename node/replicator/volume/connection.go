@@ -168,14 +168,15 @@ func (v *Volume) up(conn *link.Conn, mine handshake.State) (uint64, error) {
 		return 0, errClosed
 	}
 	v.session++
-	v.conn, v.path = conn, conn.Path()
+	v.conn = conn
 	err := v.core.ConnUp(Now(), v.session, mine, peer)
 	if err != nil {
-		v.conn, v.path = nil, ""
+		v.conn = nil
 		return 0, err
 	}
 	v.reason, v.standAlone, v.clash = "", false, nil
 	v.run()
+	conn.Watch(v.pathChanged, v.pathMoved)
 	v.running.Add(1)
 	go v.write(conn, v.session)
 	return v.session, nil
@@ -197,7 +198,7 @@ func (v *Volume) serve(conn *link.Conn, session uint64) error {
 	v.mu.Lock()
 	v.core.ConnDown(Now(), session)
 	if v.conn == conn {
-		v.conn, v.path = nil, ""
+		v.conn = nil
 	}
 	v.forget()
 	v.run()
@@ -253,7 +254,7 @@ func (v *Volume) drop(why error) {
 		return
 	}
 	v.conn.Close(why)
-	v.conn, v.path = nil, ""
+	v.conn = nil
 	v.forget()
 	v.outReady.Broadcast()
 }

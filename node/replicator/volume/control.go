@@ -262,7 +262,8 @@ func (v *Volume) State() control.VolumeState {
 	}
 	switch {
 	case w.Connected:
-		s.Connection, s.PeerPath, s.ConnectionReason = control.Connected, v.path, ""
+		s.Connection, s.ConnectionReason = control.Connected, ""
+		v.pathState(&s)
 	case v.standAlone, v.clash != nil:
 		s.Connection = control.StandAlone
 	}

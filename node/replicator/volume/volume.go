@@ -21,6 +21,7 @@ import (
 	"gemel/node/arbiter"
 	"gemel/node/block"
 	"gemel/node/replicator/buffer"
+	"gemel/node/replicator/control"
 	"gemel/node/replicator/disk"
 	"gemel/node/replicator/handshake"
 	"gemel/node/replicator/link"
@@ -119,7 +120,7 @@ type Volume struct {
 	met        met           // the peer of the last meeting; zero: none since the start
 	saying     uint64        // said in the hello of this connection, until the peer speaks
 	clash      *Clash        // why both stand apart, as of the last meeting; nil: they do not
-	path       string
+	move       *control.Move
 	shown      Shown // Detach is nil while no device is shown
 	counters   counters
 	dirtyState bool   // Changed is due

@@ -47,6 +47,11 @@ const (
 	HelloDiscard HelloFlags = 1 << 11
 )
 
+// FeaturePaths in a hello's Features: the sender takes further connections into
+// the session (Join). Unknown features are ignored; one is used when both sides
+// have it.
+const FeaturePaths uint32 = 1
+
 // Has reports whether every flag of want is set.
 func (f HelloFlags) Has(want HelloFlags) bool { return f&want == want }
 

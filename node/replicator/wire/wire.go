@@ -9,7 +9,7 @@
 //	 5  1  type                   36  4  length of the payload
 //	 6  2  flags                  40  8  sequence, 0 for the first message of a side
 //	 8  8  epoch of the reign     48  4  code
-//	16  8  id                     52  4  zero
+//	16  8  id                     52  4  received, low half of a position
 //	                              56  4  CRC32C of the payload
 //	                              60  4  CRC32C of bytes 0 … 59
 //
@@ -20,7 +20,8 @@
 //
 // Versions, one line each:
 //
-//	1: hello, verdict, bitmap, write, barrier, resync, state, ping, error
+//	1: hello, verdict, bitmap, write, barrier, resync, state, ping, error, join,
+//	   resume, pulse
 package wire
 
 import (
@@ -123,6 +124,8 @@ const (
 )
 
 var typeNames = [...]string{
+	TypeJoin: "Join", TypeJoinReply: "JoinReply", TypeJoinConfirm: "JoinConfirm",
+	TypeResume: "Resume", TypeResumeReply: "ResumeReply", TypePulse: "Pulse", TypeConfirm: "Confirm",
 	TypeHello: "Hello", TypeHelloReply: "HelloReply", TypeHelloConfirm: "HelloConfirm",
 	TypeVerdict: "Verdict", TypeBitmap: "Bitmap", TypeWrite: "Write", TypeWriteAck: "WriteAck",
 	TypeBarrier: "Barrier", TypeBarrierAck: "BarrierAck", TypeResyncWrite: "ResyncWrite",
@@ -149,6 +152,8 @@ func (t Type) carries() uint32 {
 		return MaxPayload
 	case TypeHello, TypeHelloReply, TypeHelloConfirm, TypeVerdict, TypeState, TypeError,
 		TypeSums, TypeVerify:
+		return MaxTalk
+	case TypeJoin, TypeJoinReply, TypeJoinConfirm, TypeResume, TypeResumeReply, TypePulse:
 		return MaxTalk
 	}
 	return 0
@@ -189,9 +194,12 @@ type Header struct {
 	Offset int64  // bytes
 	Span   uint32 // bytes of the volume; for data the length of the payload
 	Length uint32 // bytes of payload
-	// Seq numbers the messages of one side of a connection; package link sets it.
-	Seq        uint64
-	Code       uint32 // meaning by type
+	// Seq numbers the messages of one side of a session; package link sets it.
+	Seq  uint64
+	Code uint32 // meaning by type
+	// Received is the low half of how many bytes of the session's messages the
+	// sender has received; package link sets it.
+	Received   uint32
 	PayloadCRC uint32
 }
 
@@ -212,7 +220,6 @@ const (
 	BadPayloadSum  Reason = "payload-checksum" // payload damaged
 	BadType        Reason = "unknown-type"
 	BadFlags       Reason = "unknown-flags"
-	BadReserved    Reason = "reserved-not-zero"
 	Oversized      Reason = "oversized" // payload above the limit of its type
 	BadRange       Reason = "range"     // offset or span out of bounds, not aligned, or not the payload's
 	Truncated      Reason = "truncated" // payload too short for its fields
@@ -259,6 +266,7 @@ func AppendHeader(dst []byte, h *Header) []byte {
 	be.PutUint32(b[36:], h.Length)
 	be.PutUint64(b[40:], h.Seq)
 	be.PutUint32(b[48:], h.Code)
+	be.PutUint32(b[52:], h.Received)
 	be.PutUint32(b[56:], h.PayloadCRC)
 	be.PutUint32(b[60:], Checksum(b[:60]))
 	return append(dst, b[:]...)
@@ -296,10 +304,8 @@ func ParseHeader(b []byte) (Header, error) {
 		Length:     be.Uint32(b[36:]),
 		Seq:        be.Uint64(b[40:]),
 		Code:       be.Uint32(b[48:]),
+		Received:   be.Uint32(b[52:]),
 		PayloadCRC: be.Uint32(b[56:]),
-	}
-	if reserved := be.Uint32(b[52:]); reserved != 0 {
-		return Header{}, Refuse(BadReserved, "%#x", reserved)
 	}
 	return h, h.invalid()
 }

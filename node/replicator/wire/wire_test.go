@@ -34,7 +34,8 @@ func golden(t *testing.T, file string, b []byte) {
 
 func sampleHeader() Header {
 	return Header{Type: TypeWrite, Flags: FlagFUA, Epoch: 0x1112131415161718, ID: 0x2122232425262728,
-		Offset: 0x3132333435363000, Span: 4096, Seq: 0x4142434445464748, Code: 0x51525354}
+		Offset: 0x3132333435363000, Span: 4096, Seq: 0x4142434445464748, Code: 0x51525354,
+		Received: 0x61626364}
 }
 
 func sampleHello() Hello {
@@ -86,6 +87,38 @@ func TestGolden(t *testing.T) {
 	b = AppendState(nil, &state)
 	golden(t, "state-v1.hex", b)
 	if back, err := ParseState(b); err != nil || back != state {
+		t.Errorf("read back %+v, %v", back, err)
+	}
+}
+
+func TestGoldenSession(t *testing.T) {
+	join := Join{Link: "private"}
+	for i := range 16 {
+		join.Session[i], join.Nonce[i] = byte(0xa0+i), byte(0xb0+i)
+		join.Proof[i], join.Proof[16+i] = byte(0xc0+i), byte(0xd0+i)
+	}
+	b := AppendJoin(nil, &join)
+	golden(t, "join-v1.hex", b)
+	if back, err := ParseJoin(append(b, "of a later version"...)); err != nil || back != join {
+		t.Errorf("read back %+v, %v", back, err)
+	}
+	for n := range b {
+		if _, err := ParseJoin(b[:n]); ReasonOf(err) != Truncated {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+	}
+
+	resume := Resume{Turn: 0x1112131415161718, Received: 0x2122232425262728, Reason: "no answer"}
+	b = AppendResume(nil, &resume)
+	golden(t, "resume-v1.hex", b)
+	if back, err := ParseResume(b); err != nil || back != resume {
+		t.Errorf("read back %+v, %v", back, err)
+	}
+
+	pulse := Pulse{Turn: 0x11, Received: 0x22, Sent: 0x33, Heard: 0x44, Waiting: true}
+	b = AppendPulse(nil, &pulse)
+	golden(t, "pulse-v1.hex", b)
+	if back, err := ParsePulse(b); err != nil || back != pulse {
 		t.Errorf("read back %+v, %v", back, err)
 	}
 }
@@ -270,6 +303,9 @@ func FuzzPayloads(f *testing.F) {
 	f.Add(AppendHello(nil, &hello))
 	f.Add(AppendVerdict(nil, &Verdict{Decision: 1, Size: 4096, Reason: "why"}))
 	f.Add(AppendState(nil, &State{}))
+	f.Add(AppendJoin(nil, &Join{Link: "private"}))
+	f.Add(AppendResume(nil, &Resume{Turn: 1}))
+	f.Add(AppendPulse(nil, &Pulse{Turn: 1, Waiting: true}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, err := ParseHello(b); err == nil {
 			if back, err := ParseHello(AppendHello(nil, &h)); err != nil || back != h {
@@ -277,6 +313,19 @@ func FuzzPayloads(f *testing.F) {
 			}
 		} else if ReasonOf(err) == "" {
 			t.Fatalf("no reason: %v", err)
+		}
+		if j, err := ParseJoin(b); err == nil {
+			if back, err := ParseJoin(AppendJoin(nil, &j)); err != nil || back != j {
+				t.Fatalf("%+v became %+v, %v", j, back, err)
+			}
+		}
+		if r, err := ParseResume(b); err == nil && !bytes.HasPrefix(b, AppendResume(nil, &r)) {
+			t.Fatalf("read %+v", r)
+		}
+		if p, err := ParsePulse(b); err == nil {
+			if back, err := ParsePulse(AppendPulse(nil, &p)); err != nil || back != p {
+				t.Fatalf("%+v became %+v, %v", p, back, err)
+			}
 		}
 		ParseVerdict(b)
 		ParseState(b)
