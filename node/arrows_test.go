@@ -85,6 +85,7 @@ var arrows = map[string]map[string]string{
 	},
 	"node/replicator/handshake": {"node/arbiter": "epochs", "node/block": "generations"},
 	"node/replicator/resync":    {"node/block": "speaks of ranges"},
+	"node/replicator/activity":  {},
 	"node/replicator/volume/core": {
 		"node/arbiter":              "epochs and sets",
 		"node/block":                "speaks of ranges",
@@ -105,7 +106,8 @@ var arrows = map[string]map[string]string{
 
 // pure rooms decide and compute; they must not see the world.
 var pure = []string{"node/block", "node/arbiter", "node/failover", "node/failover/reign",
-	"node/replicator/handshake", "node/replicator/resync", "node/replicator/digest", "node/replicator/volume/core"}
+	"node/replicator/handshake", "node/replicator/resync", "node/replicator/digest", "node/replicator/activity",
+	"node/replicator/volume/core"}
 
 var world = map[string]string{"os": "files", "net": "network", "log": "logging", "log/slog": "logging",
 	"math/rand": "chance", "math/rand/v2": "chance", "crypto/rand": "chance", "syscall": "the kernel",
