@@ -70,10 +70,11 @@ var arrows = map[string]map[string]string{
 	},
 	"node/replicator/disk/crashdisk": {"node/block": "speaks of ranges", "node/replicator/disk": "is a disk"},
 	"node/replicator/meta": {
-		"node/arbiter":           "stores the register's Record",
-		"node/block":             "speaks of blocks",
-		"node/replicator/buffer": "aligned memory",
-		"node/replicator/disk":   "writes through it",
+		"node/replicator/activity": "stores its transactions",
+		"node/arbiter":             "stores the register's Record",
+		"node/block":               "speaks of blocks",
+		"node/replicator/buffer":   "aligned memory",
+		"node/replicator/disk":     "writes through it",
 	},
 	"node/replicator/wire": {"node/arbiter": "carries epochs", "node/block": "speaks of ranges"},
 	"node/replicator/link": {
@@ -87,6 +88,7 @@ var arrows = map[string]map[string]string{
 	"node/replicator/resync":    {"node/block": "speaks of ranges"},
 	"node/replicator/activity":  {},
 	"node/replicator/volume/core": {
+		"node/replicator/activity":  "which extents are hot",
 		"node/arbiter":              "epochs and sets",
 		"node/block":                "speaks of ranges",
 		"node/replicator/handshake": "verdicts",

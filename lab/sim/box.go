@@ -14,6 +14,8 @@ const (
 	deviceSize = meta.MinDevice
 	blocks     = 256 // of the volume; the rest of the device's data area is not used
 	blockSize  = 4096
+	logExtent  = 16 * blockSize // of the activity log
+	logSlots   = 6
 )
 
 var names = [3]string{"server1", "server2", "witness"}

@@ -65,6 +65,8 @@ func (r *replicator) keepMeta() {
 	case r.metaBusy:
 	case r.saveWanted:
 		r.saveBitmap()
+	case r.pagesWanted:
+		r.savePages()
 	case r.metaWanted != r.metaWritten || r.recordWanted != r.recordStable:
 		r.writeMeta()
 	}
@@ -80,6 +82,24 @@ func (r *replicator) saveBitmap() {
 		}
 		return r.store.SaveBitmap(words)
 	}, func(err error) { r.core.BitmapSaved(err) })
+}
+
+func (r *replicator) savePages() {
+	r.pagesWanted, r.metaBusy = false, true
+	pages := r.core.Pages()
+	r.update(func() error { return volume.SavePages(r.store, pages) },
+		func(err error) { r.core.PagesSaved(r.b.clock(), err) })
+}
+
+// writeLog writes a transaction of the activity log; the core has one under way
+// at a time, and nothing else waits for it.
+func (r *replicator) writeLog() {
+	t := r.core.Transaction()
+	r.w.stats.Logged++
+	r.atDisk(r.syncLatency(), &diskOp{run: func() error { return r.store.WriteLog(t) }, meta: true}, func(err error) {
+		r.core.Logged(r.b.clock(), err)
+		r.run()
+	})
 }
 
 func (r *replicator) writeMeta() {

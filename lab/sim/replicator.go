@@ -24,7 +24,8 @@ type replicator struct {
 	sums     map[core.ID]*sums
 	ops      []*diskOp
 
-	metaBusy, saveWanted       bool
+	metaBusy                   bool
+	saveWanted, pagesWanted    bool
 	metaWanted, metaWritten    uint64
 	recordWanted, recordStable uint64
 	record                     arbiter.Record // as it is on stable storage
@@ -65,12 +66,17 @@ func newReplicator(b *box) *replicator {
 	if err != nil {
 		b.w.broken("metadata opens after any crash", "%s: %v", names[b.id], err)
 	}
+	set, err := store.ReadLog()
+	if err != nil || !set.Known {
+		b.w.broken("the activity log can be read after any crash", "%s: %v, %s", names[b.id], err, set.Why)
+	}
 	super := store.Super()
 	r.store, r.record = store, super.Register
 	r.register = arbiter.Boot(super.Register, b.clock(), leaseTerm)
 	r.core = core.New(core.Config{
 		Self: b.id, Usable: blocks * blockSize, WriteTimeout: 6 * peerTimeout, DiskTimeout: diskTimeout, BarrierAfter: time.Second,
 		Resync: resync.Limits{MaxRate: b.w.plan.ResyncRate}, Extent: b.w.plan.Extent, Seed: b.dice.Uint64(),
+		Log: set, LogSlots: logSlots, LogExtent: logExtent, PageWords: meta.PageWords,
 	}, volume.Remembered(&super), words[:blocks/64], super.Register)
 	b.w.tell("the replicator of %s starts: %s", names[b.id], helloWords(r.core.Hello()))
 	r.witnessRecord()
@@ -184,6 +190,10 @@ func (r *replicator) carryOut(a *core.Action) {
 		r.metaWanted = a.Version
 	case core.SaveBitmap:
 		r.saveWanted = true
+	case core.SavePages:
+		r.pagesWanted = true
+	case core.Log:
+		r.writeLog()
 	case core.Drop:
 		r.w.tell("%s drops the connection: %v", names[r.b.id], a.Err)
 		if r.end != nil {

@@ -69,6 +69,7 @@ type Stats struct {
 	Forgotten int // unflushed writes that a power cut took, as it may
 	Held      int // reads held because the lease was out
 	Late      int // messages of dead connections, all refused
+	Logged    int // transactions of the activity log
 	Torn      int // metadata updates cut in the middle
 	Faults    [kinds]int
 }
@@ -89,6 +90,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Held += o.Held
 	s.Late += o.Late
 	s.Torn += o.Torn
+	s.Logged += o.Logged
 	for i, n := range o.Faults {
 		s.Faults[i] += n
 	}

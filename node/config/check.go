@@ -235,6 +235,9 @@ func checkVolumes(c *Config, r *reader) {
 			r.absolute(path+".device", v.Device)
 			r.once(devices, path+".device", filepath.Clean(v.Device))
 		}
+		if v.ALExtents < 67 || v.ALExtents > 65534 {
+			r.mistake(path+".al-extents", "%d is not in 67 to 65534", v.ALExtents)
+		}
 		checkFrontend(&c.Volumes[i], path, r)
 		checkProtocol(&c.Volumes[i], path, r)
 		if v.DiskTimeout != 0 {

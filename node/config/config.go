@@ -100,6 +100,7 @@ type Volume struct {
 	Mount          Mount     `mapstructure:"mount"`
 	Addresses      []Address `mapstructure:"addresses"`
 	Services       []Service `mapstructure:"services"`
+	ALExtents      int       `mapstructure:"al-extents"` // slots of the activity log
 }
 
 // Ways to show a volume.

@@ -71,6 +71,7 @@ var keys = []Key{
 	{"volumes[].disk-timeout", Duration, "", "20s", "How long the backing device may keep a request before it is given up and the peer takes over. 1s to 10m; 0 waits for ever."},
 	{"volumes[].protocol", Text, "", "C", "How far a write must have come at the peer before it completes: C written there, B arrived there, A handed to the connection. Under A and B a take-over can lose writes that were not flushed; see protocols.md. `gemel volume protocol` changes it until the replicator restarts."},
 	{"volumes[].takeover-under-a", Text, "", "refuse", "Whether a node takes over by itself when it may lack writes that were completed under protocol A: refuse waits for `gemel grab` or for the old Primary, allow does not."},
+	{"volumes[].al-extents", Number, "extents of 4 MiB", "1237", "How much of the volume may be written without a note in the activity log first, and thus how much is resynced at most after a crash of the Primary. 67 to 65534."},
 	{"volumes[].mount.path", Text, "directory", "", "Where the Primary mounts the file system. Nothing is mounted when not given."},
 	{"volumes[].mount.type", Text, "", "ext4", "Type of the file system: ext4 or xfs."},
 	{"volumes[].mount.options", Texts, "", "", "Options of the mount, such as noatime."},

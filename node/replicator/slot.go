@@ -147,8 +147,9 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 		Disk: d, Store: store, Connect: connect, Exporter: s.d.export(s.conf.Name),
 		PeerTimeout: s.d.cfg.Replication.PeerTimeout, ConnectInterval: s.d.cfg.Replication.ConnectInterval,
 		DiskTimeout: s.conf.DiskTimeout, Lease: s.d.cfg.Timing.Lease, Protocol: protocol,
-		Resync:  resync.Limits{MaxRate: s.d.cfg.Replication.MaxRate()},
-		Changed: s.d.touch,
+		Resync:   resync.Limits{MaxRate: s.d.cfg.Replication.MaxRate()},
+		Changed:  s.d.touch,
+		LogSlots: s.conf.ALExtents,
 		Log: func(text string, err error) {
 			if err != nil {
 				log.Warn(text, "reason", err)

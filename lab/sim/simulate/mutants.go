@@ -32,6 +32,10 @@ var mutants = []mutant{
 		"if m.Epoch < c.register.Promised || m.Epoch != c.peerEpoch || !c.peer.Primary {", "if !c.peer.Primary {"}}},
 	{"overlap order dropped", []change{{coreRoom + "request.go",
 		"if a.r.Overlaps(q.r) {", "if a.r == q.r && a.kind == theirWrite {"}}},
+	{"log transaction skipped", []change{{coreRoom + "activity.go",
+		"if q.r.Empty() {", "if q.r.Off >= 0 {"}}},
+	{"extent let go before its bits are saved", []change{{coreRoom + "activity.go",
+		"return c.pages.covered(c.extentRange(extent), m.bits)", "return extent == extent"}}},
 }
 
 // runMutants demands that each mutant is found.

@@ -85,6 +85,16 @@ func (l *Log) Hot(extent uint32) int {
 	return i
 }
 
+// AllHot reports whether stable storage says so of all extents from first to last.
+func (l *Log) AllHot(first, last uint32) bool {
+	for e := first; e <= last; e++ {
+		if l.Hot(e) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Slot returns the slot of an extent in the log, stable or not, or -1.
 func (l *Log) Slot(extent uint32) int { return int(l.index[extent]) - 1 }
 

@@ -24,8 +24,7 @@ type State struct {
 	// Inconsistent: it is the target of an unfinished resynchronisation, its
 	// content is a mixture.
 	Inconsistent bool
-	// Crashed: it died as Primary; which of its last writes reached which disk
-	// is unknown.
+	// Crashed: it died as Primary; its bits name also what it had under way.
 	Crashed bool
 	// Bits: at least one of its out-of-sync bits is set.
 	Bits bool

@@ -124,9 +124,9 @@ func (m *meeting) zero(p ZeroPrimaries) (arbiter.NodeID, string, bool) {
 		return smaller(a, b, a.ReignStart, b.ReignStart, a.ReignStart != 0 && b.ReignStart != 0,
 			"after-sb-0pri is discard-older-primary", 1)
 	case DiscardLeastChanges:
-		return smaller(a, b, a.Changed, b.Changed, m.exact(), "after-sb-0pri is discard-least-changes", 1)
+		return smaller(a, b, a.Changed, b.Changed, m.counted(), "after-sb-0pri is discard-least-changes", 1)
 	case DiscardZeroChanges:
-		return smaller(a, b, a.Changed, b.Changed, m.exact() && min(a.Changed, b.Changed) == 0,
+		return smaller(a, b, a.Changed, b.Changed, m.counted() && min(a.Changed, b.Changed) == 0,
 			"after-sb-0pri is discard-zero-changes", 1)
 	}
 	return 0, "", false

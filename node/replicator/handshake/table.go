@@ -24,9 +24,6 @@ func meet(a, b State) meeting {
 // exact: the bits of both sides together name every block that differs. They
 // count from a generation that both held.
 func (m *meeting) exact() bool {
-	if m.s.Crashed || m.t.Crashed {
-		return false
-	}
 	switch m.rel {
 	case equal, ahead, behind:
 		return true
@@ -35,6 +32,10 @@ func (m *meeting) exact() bool {
 	}
 	return false
 }
+
+// counted: what both sides count as changed is what was written, not what may
+// have been.
+func (m *meeting) counted() bool { return m.exact() && !m.s.Crashed && !m.t.Crashed }
 
 // raw: at least one side has no data of its own that means anything.
 func (m *meeting) raw() bool {
@@ -83,7 +84,7 @@ var table = []Row{
 	{"primary-raw", "S is new, Inconsistent or given up", "refuse: primary-is-inconsistent",
 		func(m *meeting) bool { return m.s.Inconsistent || m.s.Created || m.s.Discard }, isIncomplete},
 	{"new", "T is new", "S sends everything", func(m *meeting) bool { return m.t.Created }, always(SourceFull)},
-	{"resume", "T is Inconsistent, S has counted bits since exactly what T holds, and S did not crash",
+	{"resume", "T is Inconsistent, S has counted bits since exactly what T holds",
 		"S sends what the bits name", resumes, always(SourceBitmap)},
 	{"refill", "T is Inconsistent, otherwise", "S sends everything",
 		func(m *meeting) bool { return m.t.Inconsistent }, always(SourceFull)},
@@ -97,12 +98,6 @@ var table = []Row{
 		func(m *meeting) bool { return m.rel == unrelated }, isUnrelated},
 	{"stale", "T acknowledged writes that S lacks: S took over with older data by an operator's word",
 		"refuse: primary-is-stale", func(m *meeting) bool { return m.rel == behind || m.rel == ancient }, isStale},
-	{"both-crashed", "both died as Primary", "S sends everything",
-		func(m *meeting) bool { return m.s.Crashed && m.t.Crashed }, always(SourceFull)},
-	{"source-crashed", "S died as Primary and reigns again", "S sends everything",
-		func(m *meeting) bool { return m.s.Crashed }, always(SourceFull)},
-	{"target-crashed", "T died as Primary", "S sends everything",
-		func(m *meeting) bool { return m.t.Crashed }, always(SourceFull)},
 	{"ancestor", "T is an ancestor that no bits count from", "S sends everything",
 		func(m *meeting) bool { return m.rel == ancestor }, always(SourceFull)},
 	{"ahead", "S went on alone since exactly what T holds", "S sends what the bits of either side name",
@@ -182,7 +177,7 @@ func isIncomplete(*meeting) Verdict {
 // resumes: only the bits of the very source that began may shorten the work;
 // what the target holds counts for nothing.
 func resumes(m *meeting) bool {
-	return m.t.Inconsistent && m.s.Bitmap != 0 && m.t.Current == m.s.Bitmap && !m.s.Crashed
+	return m.t.Inconsistent && m.s.Bitmap != 0 && m.t.Current == m.s.Bitmap
 }
 
 func isUnrelated(*meeting) Verdict {

@@ -11,8 +11,10 @@ import (
 const (
 	pageSize   = 4096
 	pageHeader = 16
-	pageWords  = (pageSize - pageHeader) / 8 // 510
-	pageBits   = pageWords * 64              // 32640 blocks, 127.5 MiB
+	// PageWords is how many words of the bitmap one page holds, 510.
+	PageWords = (pageSize - pageHeader) / 8
+	pageBits  = PageWords * 64 // 32640 blocks, 127.5 MiB
+	pagesRun  = 64             // neighbours that are written at once
 )
 
 // pagesFor returns how many bitmap pages size bytes of data need.
@@ -36,14 +38,20 @@ func (s *Store) LoadBitmap() (words []uint64, damaged int, err error) {
 	words = make([]uint64, s.Words())
 	b := buffer.Get(pageSize)
 	defer buffer.Put(b)
+	known := s.layout.pages
+	if size := s.Super().AgreedSize; size > 0 {
+		known = pagesFor(size) // what lies behind the volume's end need not be saved ever
+	}
 	for page := range s.layout.pages {
 		part := s.part(words, page)
 		if err := s.dev.ReadAt(b, s.pageAt(page)); err != nil {
 			return nil, damaged, fmt.Errorf("load bitmap: %w", err)
 		}
 		if !s.decodePage(b, page, part) {
-			damaged++
 			fill(part)
+			if page < known {
+				damaged++
+			}
 		}
 	}
 	s.trim(words)
@@ -83,11 +91,46 @@ func (s *Store) SaveBitmapRange(words []uint64, r block.Range) error {
 	return nil
 }
 
+// SavePages writes pages of the bitmap, in ascending order, and makes them
+// stable. words returns what page i of them holds: its number, and PageWords
+// words, or fewer if the volume ends in it.
+func (s *Store) SavePages(n int, words func(i int) (page int, words []uint64)) error {
+	s.bitmapMu.Lock()
+	defer s.bitmapMu.Unlock()
+	s.saves++
+	b := buffer.Get(pagesRun * pageSize)
+	defer buffer.Put(b)
+	for i := 0; i < n; {
+		first, used := 0, 0
+		for ; i < n && used < pagesRun; i++ {
+			page, w := words(i)
+			if page < 0 || page >= s.layout.pages || len(w) > PageWords {
+				return fmt.Errorf("save bitmap: page %d of %d with %d words", page, s.layout.pages, len(w))
+			}
+			if used > 0 && page != first+used {
+				break
+			}
+			if used == 0 {
+				first = page
+			}
+			s.encodePage(b[used*pageSize:][:pageSize], page, w)
+			used++
+		}
+		if err := s.dev.WriteAt(b[:used*pageSize], s.pageAt(first)); err != nil {
+			return fmt.Errorf("save bitmap: %w", err)
+		}
+	}
+	if err := s.dev.Sync(); err != nil {
+		return fmt.Errorf("save bitmap: %w", err)
+	}
+	return nil
+}
+
 // part returns the words that page holds; short for the last page, empty for a
 // page that lies behind the data.
 func (s *Store) part(words []uint64, page int) []uint64 {
-	from := min(page*pageWords, len(words))
-	return words[from:min(from+pageWords, len(words))]
+	from := min(page*PageWords, len(words))
+	return words[from:min(from+PageWords, len(words))]
 }
 
 func (s *Store) pageAt(page int) int64 { return s.layout.data + int64(page)*pageSize }

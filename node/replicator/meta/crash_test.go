@@ -111,8 +111,8 @@ func TestBitmap(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, d, words, 0)
-	words[pageWords] = 99 // second page
-	bit := int64(pageWords * 64 * block.Size)
+	words[PageWords] = 99 // second page
+	bit := int64(PageWords * 64 * block.Size)
 	if err := s.SaveBitmapRange(words, block.Range{Off: bit, Len: block.Size}); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestBitmap(t *testing.T) {
 	}
 	page := make([]byte, 4096)
 	d.WriteAt(page, s.pageAt(1))
-	fill(words[pageWords : 2*pageWords])
+	fill(words[PageWords : 2*PageWords])
 	same(t, d, words, 1)
 }
 

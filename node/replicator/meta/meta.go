@@ -7,10 +7,12 @@
 //
 //	0                              D-1 MiB-B       D-1 MiB                 D
 //	├────────── data ──────────────┤── bitmap ─────┤──────── tail ─────────┤
-//	                                B bytes, 4 KiB  ├slot 0┤ zero … ┤slot 1┤
-//	                                per 127.5 MiB     4 KiB            4 KiB
+//	                                B bytes, 4 KiB  ├slot 0┤ log … ┤slot 1┤
+//	                                per 127.5 MiB     4 KiB   ring     4 KiB
 //
-// The zeroes between the slots are kept for an activity log.
+// Between the slots lie the 254 blocks of the activity log's ring; package
+// activity draws a transaction. A write of one is stable before anything relies
+// on it.
 //
 // One slot, little endian, zero where nothing is drawn (docs/ondisk.md tells more):
 //
@@ -96,6 +98,9 @@ type Store struct {
 
 	bitmapMu sync.Mutex
 	saves    uint64 // number of the newest save of the bitmap
+
+	logMu  sync.Mutex
+	logged uint64 // number of the newest transaction written or found
 }
 
 // layout holds byte offsets on the device.

@@ -65,6 +65,7 @@ func (p *pair) restart(i int, between func()) {
 
 func TestABackupPutBackIsRefused(t *testing.T) {
 	p := whole(t)
+	noted := p.v[1].o.Store.Super().Past.PeerSequence
 	var old []byte
 	p.restart(1, func() {
 		var err error
@@ -73,7 +74,7 @@ func TestABackupPutBackIsRefused(t *testing.T) {
 		}
 	})
 	p.until(0, "connect again", connected)
-	p.until(1, "connect again", connected)
+	p.until(0, "the peer to speak", func(control.VolumeState) bool { return p.v[0].o.Store.Super().Past.Said > noted })
 	p.restart(1, func() {
 		if err := os.WriteFile(p.paths[1], old, 0o600); err != nil {
 			t.Fatal(err)
@@ -86,8 +87,12 @@ func TestABackupPutBackIsRefused(t *testing.T) {
 	if err := p.v[1].GiveUp(control.GiveUpRequest{All: true}); err != nil {
 		t.Fatal(err)
 	}
-	p.v[0].Reconnect()
 	p.choose(0, 2, 3, arbiter.Only(0))
-	p.until(0, "fill", ready)
+	p.until(0, "fill", func(s control.VolumeState) bool {
+		if s.Connection == control.StandAlone { // also after a last try that knew nothing of it yet
+			p.v[0].Reconnect()
+		}
+		return ready(s)
+	})
 	p.identical()
 }

@@ -39,7 +39,7 @@ func putMeta(s *meta.Superblock, m core.Meta) {
 	}
 }
 
-// keepMeta is the only writer of metadata. What is asked for while it writes
+// keepMeta is the only writer of the superblock. What is asked for while it writes
 // goes with the next write.
 func (v *Volume) keepMeta() {
 	defer v.running.Done()
@@ -47,34 +47,15 @@ func (v *Volume) keepMeta() {
 	defer v.mu.Unlock()
 	written := uint64(0)
 	for {
-		for !v.closed && !v.saveWanted && v.metaWanted == written && v.recordWanted == v.recordStable {
+		for !v.closed && v.metaWanted == written && v.recordWanted == v.recordStable {
 			v.metaReady.Wait()
 		}
-		switch {
-		case v.saveWanted:
-			v.saveBitmap()
-		case v.metaWanted != written || v.recordWanted != v.recordStable:
-			written = v.writeMeta()
-		default:
+		if v.metaWanted == written && v.recordWanted == v.recordStable {
 			return
 		}
+		written = v.writeMeta()
 		v.changes.Broadcast()
 	}
-}
-
-// saveBitmap stores the bitmap; the store syncs the device, data included.
-func (v *Volume) saveBitmap() {
-	v.saveWanted = false
-	words := v.core.Bitmap()
-	words = append(words, make([]uint64, max(v.o.Store.Words()-len(words), 0))...)[:v.o.Store.Words()]
-	v.mu.Unlock()
-	err := v.o.Disk.Sync()
-	if err == nil {
-		err = v.o.Store.SaveBitmap(words)
-	}
-	v.mu.Lock()
-	v.core.BitmapSaved(err)
-	v.run()
 }
 
 func (v *Volume) writeMeta() (version uint64) {

@@ -68,6 +68,7 @@ type Options struct {
 	Lease           time.Duration // longest lease this voter may have granted before its restart
 	Resync          resync.Limits
 	AfterSplit      handshake.Policy // what settles a split brain without a human
+	LogSlots        int              // extents of 4 MiB that can be hot; 0: activity.SlotsDefault
 	// Changed is called, without locks held, after every change of State that a
 	// watcher should see; it must not block.
 	Changed func()
@@ -110,8 +111,11 @@ type Volume struct {
 	metaWanted                 uint64
 	recordWanted, recordStable uint64
 	record                     arbiter.Record // the register as it is on stable storage
-	saveWanted                 bool
 	metaReady                  *sync.Cond
+	saveWanted, pagesWanted    bool // of the bitmap
+	bitsReady                  *sync.Cond
+	logWanted                  bool
+	logReady                   *sync.Cond
 	metaFailed                 error
 
 	standAlone bool
@@ -147,8 +151,16 @@ func New(o Options) (*Volume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("volume %s: %w", o.Name, err)
 	}
+	set, err := o.Store.ReadLog()
+	if err != nil {
+		return nil, fmt.Errorf("volume %s: %w", o.Name, err)
+	}
 	if o.Log == nil {
 		o.Log = func(string, error) {}
+	}
+	if !set.Known && o.Store.Super().Flags.Has(meta.PrimaryActive) {
+		o.Log(fmt.Sprintf("volume %s: it stopped as Primary, and its activity log is damaged (%s); everything is resynced",
+			o.Name, set.Why), nil)
 	}
 	if damaged > 0 && o.Store.Super().Flags.Has(meta.BitmapValid) {
 		o.Log(fmt.Sprintf("volume %s: %d pages of the bitmap were damaged; their blocks are resynced", o.Name, damaged), nil)
@@ -156,17 +168,20 @@ func New(o Options) (*Volume, error) {
 	v := &Volume{o: o, payloads: map[core.ID]*payload{}, slots: make(chan struct{}, diskOps), kick: make(chan struct{}, 1)}
 	v.changes, v.outReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
 	v.room, v.metaReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
+	v.bitsReady, v.logReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	super := o.Store.Super()
 	v.register, v.record = arbiter.Boot(super.Register, Now(), o.Lease), super.Register
 	v.core = core.New(core.Config{Self: o.Node, Usable: o.Store.DataSize(), WriteTimeout: writeWaits * o.PeerTimeout,
-		BarrierAfter: time.Second, DiskTimeout: o.DiskTimeout, Resync: o.Resync, Protocol: o.Protocol, Seed: o.Seed},
-		metaOf(&super), words, super.Register)
+		BarrierAfter: time.Second, DiskTimeout: o.DiskTimeout, Resync: o.Resync, Log: set, LogSlots: o.LogSlots,
+		PageWords: meta.PageWords, Protocol: o.Protocol, Seed: o.Seed}, metaOf(&super), words, super.Register)
 	v.mu.Lock()
 	v.run()
 	v.mu.Unlock()
-	v.running.Add(3)
+	v.running.Add(5)
 	go v.keepMeta()
+	go v.keepBits()
+	go v.keepLog()
 	go v.keepConnected()
 	go v.keepTime()
 	return v, nil
@@ -190,6 +205,8 @@ func (v *Volume) Close() error {
 	v.outReady.Broadcast()
 	v.room.Broadcast()
 	v.metaReady.Broadcast()
+	v.bitsReady.Broadcast()
+	v.logReady.Broadcast()
 	v.mu.Unlock()
 	if conn != nil {
 		conn.Close(errors.New("the replicator stops"))
@@ -423,7 +440,13 @@ func (v *Volume) carryOut(a *core.Action) {
 		v.metaReady.Signal()
 	case core.SaveBitmap:
 		v.saveWanted = true
-		v.metaReady.Signal()
+		v.bitsReady.Signal()
+	case core.SavePages:
+		v.pagesWanted = true
+		v.bitsReady.Signal()
+	case core.Log:
+		v.logWanted = true
+		v.logReady.Signal()
 	case core.Drop:
 		v.drop(a.Err)
 	case core.Changed:

@@ -42,6 +42,7 @@ type pair struct {
 	signal  [2]chan struct{}
 
 	diskTimeout time.Duration
+	stops       [2]func()
 }
 
 func newPair(t testing.TB, size int64) *pair { return newPairWith(t, size, 0) }
@@ -107,12 +108,16 @@ func (p *pair) open(i int, create bool) {
 		p.t.Fatal(err)
 	}
 	p.v[i], p.disks[i] = v, d
-	p.t.Cleanup(func() {
+	p.stops[i] = sync.OnceFunc(func() {
 		remove()
 		v.Close()
 		d.Close()
 	})
+	p.t.Cleanup(p.stops[i])
 }
+
+// stop ends node i's replicator as a crash does.
+func (p *pair) stop(i int) { p.stops[i]() }
 
 // gate holds new connections back while the cable is pulled.
 func (p *pair) gate(c Connect) Connect {

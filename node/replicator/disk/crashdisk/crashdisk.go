@@ -67,8 +67,8 @@ func New(size int64) *Disk {
 }
 
 // Inject sets a hook that is asked before every request: an error it returns
-// ends the request without effect. nil removes it. The hook must not call the
-// disk.
+// ends the request without effect, but for a write-through: a power cut keeps
+// any part of that. nil removes it. The hook must not call the disk.
 func (d *Disk) Inject(fault func(Op) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -149,6 +149,9 @@ func (d *Disk) WriteThrough(p []byte, off int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.begin(Through, off, len(p)); err != nil {
+		if !d.dead && disk.CheckRange(int64(len(p)), off, d.size) == nil {
+			d.pending = append(d.pending, pending{off, append([]byte(nil), p...)})
+		}
 		return err
 	}
 	var kept []pending

@@ -13,7 +13,9 @@ type ID uint64
 type ActionKind uint8
 
 // Actions. Those of one Take are carried out in order; Write, Read, Sync,
-// Persist and SaveBitmap are started in order and end with an event.
+// Persist, SaveBitmap, Log and SavePages are started in order and end with an
+// event. SaveBitmap and SavePages take what they write when they begin to write
+// it, and do that one after the other.
 const (
 	Write      ActionKind = iota + 1 // payload ID to Range of the local disk, or what Op says → LocalDone
 	Read                             // Range of the local disk into a payload for ID → LocalDone
@@ -29,6 +31,8 @@ const (
 	Digest                           // read Range of the local disk, keep its sums as payload ID → LocalDone
 	ReadDigest                       // as Read, and keep the sums as well → LocalDone
 	Compare                          // the sums kept for ID with the peer's → Compared
+	Log                              // Transaction to stable storage → Logged
+	SavePages                        // Pages to stable storage → PagesSaved
 )
 
 // Action is one thing the shell must do.

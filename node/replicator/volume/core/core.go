@@ -24,6 +24,7 @@ import (
 
 	"gemel/node/arbiter"
 	"gemel/node/block"
+	"gemel/node/replicator/activity"
 	"gemel/node/replicator/handshake"
 	"gemel/node/replicator/resync"
 )
@@ -53,6 +54,15 @@ type Config struct {
 	Extent    int64
 	Checksums Checksums
 	Protocol  block.Protocol
+	// Log is what the activity log on disk said at the start; without it a crash
+	// costs a resync of everything.
+	Log activity.Set
+	// LogSlots is how many extents can be hot; 0: activity.SlotsDefault.
+	LogSlots int
+	// LogExtent is the size of an extent of the log in bytes; 0: activity.ExtentSize.
+	LogExtent int64
+	// PageWords is how many words a page of the saved bitmap holds; 0: 510.
+	PageWords int
 	// Seed makes generations; two replicas must not share it, nor two starts.
 	Seed uint64
 }
@@ -69,7 +79,8 @@ type Meta struct {
 	// MayLack is the protocol of the Primary that this replica follows or
 	// followed last: under B or A it may have completed writes that are not here.
 	MayLack block.Protocol
-	// BitmapValid: the saved bitmap covers every block that may differ.
+	// BitmapValid: the saved bitmap covers every block that may differ, while
+	// Active together with the activity log.
 	BitmapValid bool
 	ResyncFrom  block.Generation // source's generation while this is a target
 	// Discard: the data was given up and is to be overwritten; KeepUndo: what
@@ -128,6 +139,8 @@ type Core struct {
 	syncSince   time.Duration // as far as a Tick saw it; 0: not yet
 	syncWanted  bool
 
+	hot      hot
+	pages    pages
 	dirty    *resync.Bitmap
 	unstable []block.Range // acknowledged by the peer since its last barrier
 	closing  []block.Range // covered by the barrier under way
@@ -182,21 +195,30 @@ const (
 	notSaving saving = iota
 	savingForDemotion
 	savingForEnd
+	savingForCrash
 )
 
 // New starts a replica with what its metadata held. words is the saved bitmap,
-// taken over. A replica that was Primary when it stopped has crashed.
+// taken over. A replica that was Primary when it stopped has crashed: then what
+// the activity log names may be out of sync as well, and the log counts until
+// the bitmap that has it all is saved.
 func New(cfg Config, meta Meta, words []uint64, register arbiter.Record) *Core {
 	if cfg.Extent == 0 {
 		cfg.Extent = maxExtent
 	}
+	if cfg.LogExtent == 0 {
+		cfg.LogExtent = activity.ExtentSize
+	}
 	c := &Core{cfg: cfg, meta: meta, register: register, rand: cfg.Seed, terms: terms{want: cfg.Protocol}}
 	c.dirty = resync.NewBitmap(c.size(), words)
-	if meta.Active {
-		c.meta.Crashed, c.meta.Active, c.meta.BitmapValid = true, false, false
+	c.startLog(cfg.Log.Number)
+	c.newPages(meta.BitmapValid)
+	if !meta.BitmapValid || meta.Active && !c.recoverLog(&cfg.Log) {
+		c.setAll()
 	}
-	if !c.meta.BitmapValid {
-		c.dirty.SetAll()
+	if meta.Active {
+		c.meta.Crashed, c.saving = true, savingForCrash
+		c.emit(Action{Kind: SaveBitmap})
 	}
 	if c.meta.Gen.Current == 0 {
 		c.meta.Gen.Current = c.newGeneration()
@@ -240,9 +262,6 @@ func (c *Core) persist() uint64 {
 // Meta returns the metadata to store and its version.
 func (c *Core) Meta() (Meta, uint64) { return c.meta, c.metaVersion }
 
-// Bitmap returns the words to store when SaveBitmap was asked for; a copy.
-func (c *Core) Bitmap() []uint64 { return append([]uint64(nil), c.dirty.Words()...) }
-
 // Hello is what this replica says of itself to the peer.
 func (c *Core) Hello() handshake.State {
 	return handshake.State{
@@ -255,7 +274,7 @@ func (c *Core) Hello() handshake.State {
 // Quiet reports whether nothing of an earlier role or connection is under way:
 // only then a Secondary may shake hands or be promoted.
 func (c *Core) Quiet() bool {
-	return c.saving == notSaving && c.metaDurable == c.metaVersion && (c.primary || c.local == 0 && !c.syncRunning)
+	return c.saving == notSaving && !c.hot.under && !c.pages.under && c.metaDurable == c.metaVersion && (c.primary || c.local == 0 && !c.syncRunning)
 }
 
 func (c *Core) changed() {

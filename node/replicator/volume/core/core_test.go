@@ -19,6 +19,7 @@ type rig struct {
 	sent    []Msg
 	persist bool // carry out Persist
 	local   []ID
+	holdLog bool // do not carry out Log and SavePages
 }
 
 func newRig(t testing.TB) *rig {
@@ -51,6 +52,11 @@ func (r *rig) run() {
 				r.local = append(r.local, a.ID)
 			case a.Kind == Sync:
 				r.c.SyncDone(r.now, nil)
+			case a.Kind == Log && !r.holdLog:
+				r.c.Logged(r.now, nil)
+			case a.Kind == SavePages && !r.holdLog:
+				r.c.Pages()
+				r.c.PagesSaved(r.now, nil)
 			}
 		}
 	}
@@ -240,6 +246,9 @@ func TestASecondaryRefusesAnOldReign(t *testing.T) {
 
 func BenchmarkReplicatedWrite(b *testing.B) {
 	r := withPeer(b)
+	first := r.write(0, 1000)
+	r.localDone(first)
+	r.ack(first)
 	b.ReportAllocs()
 	for i := range b.N {
 		id, err := r.c.Write(0, block.Range{Off: int64(i%1000) * block.Size, Len: block.Size})

@@ -41,8 +41,7 @@ func (c *Core) Discard(now time.Duration, undo, all bool) (version uint64, err e
 	}
 	c.meta.Discard, c.meta.KeepUndo = true, undo
 	if all {
-		c.meta.BitmapValid = false
-		c.dirty.SetAll()
+		c.setAll()
 	}
 	c.changed()
 	return c.persist(), nil

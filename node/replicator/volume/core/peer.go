@@ -58,7 +58,8 @@ func (c *Core) agree(size int64) {
 	}
 	c.meta.Size = size
 	c.dirty = resync.NewBitmap(size, nil)
-	c.dirty.SetAll()
+	c.newPages(false)
+	c.setAll()
 	c.persist()
 }
 
@@ -97,6 +98,13 @@ func (c *Core) begin(now time.Duration) {
 	if c.began || c.metaDurable < c.beginVersion {
 		return
 	}
+	if c.hot.synced < c.hot.base { // what is sent must not get lost here later
+		return
+	}
+	if !c.bitsKept() { // the peer forgets its bits when it becomes target
+		c.savePages()
+		return
+	}
 	c.began = true
 	if c.peer.Discard && !c.full {
 		c.sendBits() // it keeps what it will lose
@@ -119,7 +127,7 @@ func (c *Core) countFromPeer() {
 	}
 	c.peerMayHold = false
 	if c.full {
-		c.dirty.SetAll()
+		c.setAll()
 		c.meta.Crashed = false
 	}
 }
@@ -151,7 +159,7 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) (wanted ID) {
 	case BarrierAck:
 		c.barrierDone(now, m.ID)
 	case Bits:
-		c.dirty.Or(int(m.ID), m.Words)
+		c.orBits(int(m.ID), m.Words)
 	case BitsEnd:
 		c.bitsArrived = true
 		c.begin(now)
@@ -175,6 +183,7 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) (wanted ID) {
 		wanted = c.summed(now, m)
 	}
 	c.pump(now)
+	c.feed(now)
 	return wanted
 }
 
@@ -244,6 +253,7 @@ func (c *Core) barrierDone(now time.Duration, seq uint64) {
 	}
 	c.barrierOut = false
 	c.closing = c.closing[:0]
+	c.hot.agreed, c.hot.freed = seq, true
 	for i := 0; i < len(c.open); {
 		q := c.open[i]
 		if q.kind == appFlush && q.barrier != 0 && q.barrier <= seq {
@@ -342,6 +352,7 @@ func (c *Core) concluded(now time.Duration) {
 		c.persist()
 	}
 	c.agreeTerms()
+	c.pages.due = now + 2*c.cfg.BarrierAfter // when a barrier has made stable what was copied last
 	c.changed()
 	c.review(now)
 	c.showVerify()
@@ -378,8 +389,11 @@ func (c *Core) disconnected(now time.Duration) {
 	for _, q := range c.open {
 		q.barrier = 0
 	}
+	c.barrierSeq++ // what the last one did not cover is marked
+	c.hot.agreed, c.hot.freed = c.barrierSeq, true
 	c.wake(now)
 	c.giveUpReads(now)
+	c.feed(now)
 	c.review(now)
 	c.changed()
 }
@@ -391,7 +405,7 @@ func (c *Core) mark() {
 		if q.kind == mending {
 			q.pending = false
 		} else if q.pending || q.kind == copying {
-			c.dirty.Set(q.r)
+			c.setBits(q.r)
 			q.pending, q.asking = false, false
 		}
 		if q.kind == copying {
@@ -405,16 +419,16 @@ func (c *Core) mark() {
 			kept = append(kept, q)
 			continue
 		}
-		c.dirty.Set(q.r)
+		c.setBits(q.r)
 		q.completed = true
 		c.finish(q)
 	}
 	c.waiting = kept
 	for _, r := range c.closing {
-		c.dirty.Set(r)
+		c.setBits(r)
 	}
 	for _, r := range c.unstable {
-		c.dirty.Set(r)
+		c.setBits(r)
 	}
 	c.closing, c.unstable = c.closing[:0], c.unstable[:0]
 }

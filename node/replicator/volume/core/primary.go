@@ -55,6 +55,9 @@ func (c *Core) take(kind requestKind, r block.Range) (*request, error) {
 	if r.Off < 0 || !r.Aligned() || r.End() > c.meta.Size {
 		return nil, fmt.Errorf("request at %d+%d is outside the volume of %d bytes or not aligned", r.Off, r.Len, c.meta.Size)
 	}
+	if err := c.maySpan(r); err != nil {
+		return nil, err
+	}
 	q := c.alloc(kind, r)
 	c.open = append(c.open, q)
 	return q, nil
@@ -87,13 +90,14 @@ func (c *Core) LocalDone(now time.Duration, id ID, err error) {
 		c.mended(now, q, err)
 	default:
 		if err != nil {
-			c.dirty.Set(q.r)
+			c.setBits(q.r)
 			c.fail(fmt.Errorf("%w: %w", ErrDisk, err))
 		}
 		c.settle(now, q)
 		c.tryComplete(now, q)
 	}
 	c.pump(now)
+	c.feed(now)
 }
 
 // tryComplete answers the application if nothing stands against it.
@@ -204,6 +208,8 @@ func (c *Core) SyncDone(now time.Duration, err error) {
 	c.syncRunning = false
 	if err != nil {
 		c.fail(fmt.Errorf("%w: %w", ErrDisk, err))
+	} else {
+		c.hot.synced, c.hot.freed = c.syncRound, true
 	}
 	for i := 0; i < len(c.open); {
 		q := c.open[i]
@@ -222,6 +228,10 @@ func (c *Core) SyncDone(now time.Duration, err error) {
 	if c.syncWanted {
 		c.wantSync()
 	}
+	if c.primary {
+		c.begin(now)
+	}
+	c.feed(now)
 }
 
 // Accepted tells that this node's register was changed; call it before the

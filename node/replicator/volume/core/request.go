@@ -41,6 +41,9 @@ type request struct {
 	completed bool // answered to the application, or abandoned
 	since     time.Duration
 
+	hot    int32  // extents of the activity log that it uses
+	logged uint64 // transaction that made the newest of them hot
+
 	round   uint64 // appFlush: local sync that covers it
 	barrier uint64 // appFlush: barrier that covers it, 0: none asked for
 
@@ -88,8 +91,15 @@ func (c *Core) release(q *request) {
 	c.free = append(c.free, q)
 }
 
-// submit gives q its range or lets it wait behind what overlaps.
+// submit gives q its range once its extents are hot.
 func (c *Core) submit(now time.Duration, q *request) {
+	if q.kind == copying || c.heat(now, q) {
+		c.place(now, q)
+	}
+}
+
+// place gives q its range or lets it wait behind what overlaps.
+func (c *Core) place(now time.Duration, q *request) {
 	if c.blocked(q, c.waiting) {
 		c.waiting = append(c.waiting, q)
 		return
@@ -152,7 +162,7 @@ func (c *Core) start(now time.Duration, q *request) {
 			Receipt: c.terms.inUse == block.ProtocolB && !q.fua, Payload: q.id})
 		c.turn = false
 	} else {
-		c.dirty.Set(q.r)
+		c.setBits(q.r)
 	}
 	c.emit(Action{Kind: Write, ID: q.id, Range: q.r, Op: q.op, FUA: q.fua})
 }
@@ -171,6 +181,7 @@ func (c *Core) settle(now time.Duration, q *request) {
 	if q.kind == appWrite {
 		c.appBusy--
 	}
+	c.cool(q)
 	if len(c.waiting) > 0 {
 		c.wake(now)
 	}

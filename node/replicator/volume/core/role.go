@@ -41,7 +41,10 @@ func (c *Core) Promote(now time.Duration, chosen arbiter.Accepted, birth bool) (
 	if c.meta.Created {
 		c.bear()
 	}
-	c.meta.Active, c.meta.BitmapValid, c.meta.MayLack = true, false, block.ProtocolC
+	c.meta.Active, c.meta.MayLack = true, block.ProtocolC
+	c.startLog(c.hot.log.Number())
+	c.hot.base = c.syncRound + 1
+	c.wantSync()
 	c.changed()
 	return c.persist(), nil
 }
@@ -52,7 +55,8 @@ func (c *Core) bear() {
 		c.meta.Size = c.cfg.Usable
 	}
 	c.dirty = resync.NewBitmap(c.meta.Size, nil)
-	c.dirty.SetAll() // nobody else holds anything of it
+	c.newPages(false)
+	c.setAll() // nobody else holds anything of it
 	c.meta.Created, c.meta.Inconsistent = false, false
 	c.meta.Gen.Current = c.newGeneration()
 }
@@ -88,6 +92,7 @@ func (c *Core) Demote(now time.Duration) {
 	if !c.primary {
 		return
 	}
+	c.leaveLog()
 	for len(c.waiting) > 0 {
 		q := c.waiting[len(c.waiting)-1]
 		c.waiting = c.waiting[:len(c.waiting)-1]
@@ -136,6 +141,8 @@ func (c *Core) Tick(now time.Duration) {
 	}
 	c.patience(now)
 	c.pump(now)
+	c.sweep(now)
+	c.feed(now)
 }
 
 // patience drops a peer that does not answer a request.

@@ -251,9 +251,10 @@ func (c *Core) BitmapSaved(err error) {
 		c.fail(fmt.Errorf("%w: %w", ErrMetadata, err))
 		return
 	}
+	c.wholeSaved()
 	switch {
-	case why == savingForDemotion:
-		c.meta.Active, c.meta.BitmapValid = false, true
+	case why == savingForDemotion, why == savingForCrash:
+		c.meta.Active, c.meta.BitmapValid = false, !c.unkept()
 		c.persist()
 	case why == savingForEnd && c.phase != off && c.session == c.saveSession && c.peerEpoch >= c.register.Promised:
 		handshake.Adopt(&c.meta.Gen, c.saveTo)

@@ -9,6 +9,7 @@ import (
 
 	"gemel/node/arbiter"
 	"gemel/node/block"
+	"gemel/node/replicator/activity"
 	"gemel/node/replicator/handshake"
 )
 
@@ -26,7 +27,10 @@ const (
 // the write that made it, which stands for zeroes where that was an Erase.
 type simDisk struct{ visible, stable [simBlocks]uint64 }
 
-type simOp struct{ a Action }
+type simOp struct {
+	a       Action
+	writing *simMeta // what a metadata write that has begun puts on the disk
+}
 
 type simNode struct {
 	id       arbiter.NodeID
@@ -35,6 +39,8 @@ type simNode struct {
 	disk     simDisk
 	meta     Meta
 	words    []uint64
+	ring     []byte // of the activity log
+	slots    int
 	reg      arbiter.Register
 	ops      []simOp
 	payload  map[ID][]uint64
@@ -100,6 +106,9 @@ type sim struct {
 	shorn    int              // of those: lost by a take-over
 
 	verifies, same int // verifies that ended; bytes that did not have to be sent
+	logged         int // transactions of the activity log
+	paged          int // saves of pages of the bitmap
+	crashed        int // Primaries that crashed
 }
 
 func newSim(t *testing.T, seed int64) *sim {
@@ -108,7 +117,8 @@ func newSim(t *testing.T, seed int64) *sim {
 	s.slow = s.rng.Intn(2) == 0
 	s.witness.Record.Fresh = true
 	for i := range s.nodes {
-		n := &simNode{id: arbiter.NodeID(i), meta: Meta{Created: true, Inconsistent: true}}
+		n := &simNode{id: arbiter.NodeID(i), meta: Meta{Created: true, Inconsistent: true}, words: make([]uint64, simBlocks/64),
+			slots: 4 + s.rng.Intn(6), ring: make([]byte, (2+s.rng.Intn(3))*activity.BlockSize)}
 		n.reg.Record.Fresh = true
 		s.nodes[i] = n
 		s.boot(n)
@@ -138,7 +148,8 @@ func (s *sim) boot(n *simNode) {
 	n.payload, n.requests, n.ops = map[ID][]uint64{}, map[ID]int{}, nil
 	n.ahead, n.theirs = map[ID]*simWrite{}, map[ID][]uint64{}
 	n.core = New(Config{Self: n.id, Usable: simBlocks * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
-		Extent: 16 * block.Size, Protocol: s.protocol, Checksums: Checksums(s.rng.Intn(3)), Seed: uint64(s.rng.Int63())}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
+		Extent: 16 * block.Size, Protocol: s.protocol, Checksums: Checksums(s.rng.Intn(3)), Seed: uint64(s.rng.Int63()), Log: s.readLog(n), LogSlots: n.slots,
+		LogExtent: simLogExtent, PageWords: 1}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
 	s.do(n)
 	s.logf("boot %d %+v", n.id, n.core.Hello())
 }
@@ -150,8 +161,8 @@ func (s *sim) do(n *simNode) {
 		switch a.Kind {
 		case Compare:
 			compares = append(compares, a)
-		case Write, Read, Sync, Persist, SaveBitmap, SaveUndo, Digest, ReadDigest:
-			n.ops = append(n.ops, simOp{a})
+		case Write, Read, Sync, Persist, SaveBitmap, SaveUndo, Digest, ReadDigest, Log, SavePages:
+			n.ops = append(n.ops, simOp{a: a})
 		case Send:
 			s.logf("%d sends %d id %x %v", n.id, a.Msg.Kind, a.Msg.ID, a.Msg.Range)
 			m := simMsg{m: a.Msg, session: s.session}
@@ -277,6 +288,9 @@ func (s *sim) connect() {
 
 func (s *sim) runOp(n *simNode, i int) {
 	op := n.ops[i]
+	if s.beginMeta(n, i) {
+		return
+	}
 	n.ops = append(n.ops[:i], n.ops[i+1:]...)
 	a := op.a
 	first, count := int(a.Range.Off/block.Size), int(a.Range.Len/block.Size)
@@ -303,11 +317,16 @@ func (s *sim) runOp(n *simNode, i int) {
 		n.meta = m
 		n.core.Persisted(s.now, v, nil)
 	case SaveBitmap:
-		n.disk.stable = n.disk.visible
-		n.words = n.core.Bitmap()
+		op.writing.store(n)
 		n.core.BitmapSaved(nil)
 	case SaveUndo:
 		s.saveUndo(n, a)
+	case SavePages:
+		op.writing.store(n)
+		n.core.PagesSaved(s.now, nil)
+	case Log:
+		op.writing.store(n)
+		n.core.Logged(s.now, nil)
 	}
 	s.do(n)
 }
@@ -403,7 +422,13 @@ func (s *sim) submit(n *simNode, flush bool) {
 func (s *sim) crash(n *simNode, power bool) {
 	power = power && !s.noPower
 	s.logf("crash %d power %v", n.id, power)
+	if n.core.primary {
+		s.crashed++
+	}
 	for _, op := range n.ops {
+		if op.writing != nil {
+			op.writing.tear(s, n, power)
+		}
 		if op.a.Kind == Write && s.rng.Intn(2) == 0 {
 			first := int(op.a.Range.Off / block.Size)
 			for i, v := range n.payload[op.a.ID] {
@@ -489,6 +514,9 @@ func (s *sim) step(calm bool) {
 		}
 	case k < 840:
 		if n.up {
+			if s.rng.Intn(4) == 0 {
+				n.core.pages.due = 0 // ten seconds are long here
+			}
 			n.core.Tick(s.now)
 			s.do(n)
 		}
@@ -599,7 +627,7 @@ func (s *sim) converge() {
 }
 
 func TestSimulation(t *testing.T) {
-	var writes, acked, elected, synced, refused, held, broken, mended, early, shorn, verifies, same int
+	var writes, acked, elected, synced, refused, held, broken, mended, early, shorn, verifies, same, logged, paged, crashed int
 	for i := range *simSeeds {
 		seed := *simFirst + int64(i)
 		s := newSim(t, seed)
@@ -627,12 +655,16 @@ func TestSimulation(t *testing.T) {
 		early += s.early
 		shorn += s.shorn
 		verifies, same = verifies+s.verifies, same+s.same
+		logged += s.logged
+		paged += s.paged
+		crashed += s.crashed
 		if t.Failed() {
 			return
 		}
 	}
 	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas, %d late messages refused, %d times without a lease, "+
-		"%d disk failures, %d reads mended, %d writes completed before the peer had them, %d of them lost in a take-over",
-		writes, acked, elected, synced, refused, held, broken, mended, early, shorn)
+		"%d disk failures, %d reads mended, %d writes completed before the peer had them, %d of them lost in a take-over, "+
+		"%d crashes of a Primary, %d transactions of its log, %d saves of pages",
+		writes, acked, elected, synced, refused, held, broken, mended, early, shorn, crashed, logged, paged)
 	t.Logf("%d verifies to the end, %d bytes found equal by checksums", verifies, same)
 }
