@@ -54,6 +54,7 @@ type volumeParts struct {
 	addresses Addresses
 	services  Services
 	mount     Mount
+	discard   func(ctx context.Context) error // see course
 }
 
 // Agent carries out what failover decides on one node.
@@ -123,7 +124,7 @@ func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) 
 	}
 	o.machine = own.machine
 	o.course = &course{vol: vol, replica: a.replica, addresses: own.addresses, services: own.services,
-		mount: own.mount, fence: p.fence, note: o.note}
+		mount: own.mount, discard: own.discard, fence: p.fence, note: o.note}
 	o.chosen = newNewest(20, func(ctx context.Context, r control.ChosenRequest) error { return a.replica.Chosen(ctx, r) },
 		func(err error) {
 			o.note("replica.not-told", "The replica was not told of the recorded set.", text(err))

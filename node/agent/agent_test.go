@@ -394,7 +394,7 @@ func TestStatusTellsTheWholeStory(t *testing.T) {
 	if !st.Links[0].Up || st.Links[1].Missed != 4 || !st.Peer.Alive || st.Witness.Means == "" {
 		t.Errorf("status %+v", st)
 	}
-	s.owner.lose("killed")
+	s.owner.lose("killed", true)
 	if st := s.agent.status(); st.ReplicatorProblem == "" || st.Volumes[0].Problem == "" {
 		t.Errorf("status without a replicator: %+v", st)
 	}

@@ -80,11 +80,21 @@ func (o *owner) clean(ctx context.Context) {
 	defer cancel()
 	err := errors.Join(
 		wrap("drop the addresses", o.course.addresses.Drop(ctx)),
+		wrap("remove a device that waits", o.discardLeft(ctx)), // or what uses it cannot be killed
 		wrap("kill the services", o.course.services.Kill(ctx)),
 		wrap("unmount", o.detachLeftover(ctx)))
 	if err != nil {
 		o.note("boot.clean", "Some leftovers of an earlier life could not be removed.", err.Error())
 	}
+}
+
+// discardLeft is for a device whose replicator is gone, or was started anew and
+// is not Primary.
+func (o *owner) discardLeft(ctx context.Context) error {
+	if o.course.discard == nil {
+		return nil
+	}
+	return o.course.discard(ctx)
 }
 
 func (o *owner) detachLeftover(ctx context.Context) error {

@@ -38,8 +38,10 @@ type course struct {
 	addresses Addresses
 	services  Services
 	mount     Mount
-	fence     fencing.Driver // nil: none is configured
-	note      func(kind, text, reason string, fields ...string)
+	// discard removes a device that waits for a replicator; nil: there is none.
+	discard func(ctx context.Context) error
+	fence   fencing.Driver // nil: none is configured
+	note    func(kind, text, reason string, fields ...string)
 
 	mu     sync.Mutex
 	active map[*attempt]struct{}

@@ -367,7 +367,7 @@ func newStage(t *testing.T, react func(failover.Event) []failover.Action) *stage
 		witness: pingable{s.witness}, keep: []History{s.memory},
 		interfaceOf: func(a string) string { return map[string]string{"198.18.1.1": "priv0", "198.18.0.1": "lan0"}[a] },
 		volume: func(config.Volume, func(string, string)) (volumeParts, error) {
-			return volumeParts{s.script, fakeAddresses{s.steps}, fakeServices{s.steps}, fakeMount{s.steps}}, nil
+			return volumeParts{s.script, fakeAddresses{s.steps}, fakeServices{s.steps}, fakeMount{s.steps}, nil}, nil
 		}})
 	if err != nil {
 		t.Fatal(err)

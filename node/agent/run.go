@@ -18,6 +18,7 @@ import (
 	"gemel/node/event"
 	"gemel/node/failover"
 	"gemel/node/identity"
+	"gemel/node/replicator"
 	"gemel/node/replicator/control"
 	"gemel/node/vip"
 )
@@ -119,7 +120,8 @@ func (w *wiring) volume(vol config.Volume, failed func(name, reason string)) (vo
 	}
 	w.vips, w.services = append(w.vips, addresses), append(w.services, list)
 	return volumeParts{machine: failover.New(w.machineConfig(vol)), addresses: addresses, services: list,
-		mount: fileSystem{vol.Mount}}, nil
+		mount:   fileSystem{vol.Mount},
+		discard: func(ctx context.Context) error { return replicator.DiscardLeft(ctx, w.cfg, vol.Name) }}, nil
 }
 
 func (w *wiring) machineConfig(vol config.Volume) failover.Config {

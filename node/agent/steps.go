@@ -155,14 +155,19 @@ func (c *course) demote(ctx context.Context) error {
 }
 
 // letGoIO ends held I/O with an error. A replicator that is gone took its
-// device with it.
+// device with it, or left it waiting for the next one, which is not to come.
 func (c *course) letGoIO(ctx context.Context) error {
 	err := c.replica.Demote(ctx, control.DemoteRequest{Volume: c.vol.Name, Clean: false})
 	switch {
 	case errors.Is(err, errReplicatorGone):
-		c.note("step.note", "The replicator is not running; its device is gone with it.", err.Error())
+		c.note("step.note", "The replicator is not running; its device goes with it.", err.Error())
 	case err != nil:
 		return fmt.Errorf("end the I/O of volume %s: %w", c.vol.Name, err)
+	}
+	if c.discard != nil {
+		if err := c.discard(ctx); err != nil {
+			return fmt.Errorf("end the I/O of volume %s: %w", c.vol.Name, err)
+		}
 	}
 	c.forgetDevice()
 	return nil

@@ -83,7 +83,7 @@ func (w *watcher) failed(err error) {
 	}
 	w.down = why
 	for _, o := range w.owners {
-		o.lose(why)
+		o.lose(why, errors.Is(err, errReplicatorGone))
 	}
 }
 
@@ -123,12 +123,13 @@ func (o *owner) noteMove(old, now *control.VolumeState, anew bool) {
 		m.From, m.To, m.Pause.Round(time.Millisecond)), m.Reason, "from", m.From, "to", m.To)
 }
 
-// lose forgets the state of a replicator that does not answer.
-func (o *owner) lose(why string) {
+// lose forgets the state of a replicator that does not answer; gone says that
+// there is no such process.
+func (o *owner) lose(why string, gone bool) {
 	o.learning.Lock()
 	defer o.learning.Unlock()
 	o.state.Store(nil)
-	o.box.post(failover.ReplicaDown{Reason: why})
+	o.box.post(failover.ReplicaDown{Reason: why, Gone: gone})
 }
 
 // refresh fetches the state after a step that changed the replica's role: the
@@ -141,7 +142,7 @@ func (o *owner) refresh(ctx context.Context) {
 	case err == nil:
 		o.learn(states, false)
 	case errors.Is(err, errReplicatorGone):
-		o.lose(err.Error())
+		o.lose(err.Error(), true)
 	}
 }
 
@@ -171,6 +172,7 @@ func report(s control.VolumeState) failover.ReplicaReport {
 		LeaseLeft:      s.LeaseLeft,
 		NewerPromise:   s.NewerPromise,
 		MayLack:        s.MayLack,
+		Survives:       s.Survives,
 	}
 }
 

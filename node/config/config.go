@@ -106,6 +106,7 @@ type Volume struct {
 // Ways to show a volume.
 const (
 	FrontendAuto      = "auto" // the best that shows a device of the kernel
+	FrontendUblk      = "ublk"
 	FrontendNBD       = "nbd"
 	FrontendFuseLoop  = "fuseloop"
 	FrontendNBDSocket = "nbd-socket" // no device of the kernel
@@ -119,7 +120,7 @@ const (
 
 // Frontends lists what a volume's frontend may be.
 func Frontends() []string {
-	return []string{FrontendAuto, FrontendNBD, FrontendFuseLoop, FrontendNBDSocket}
+	return []string{FrontendAuto, FrontendUblk, FrontendNBD, FrontendFuseLoop, FrontendNBDSocket}
 }
 
 // Mount says where the volume's file system goes; an empty Path mounts nothing.

@@ -67,7 +67,7 @@ var keys = []Key{
 
 	{"volumes[].name", Text, "", "", "Name of a volume: a-z, 0-9 and dashes, up to 32 characters. Required."},
 	{"volumes[].device", Text, "path", "", "Backing device or file on this node; all of it belongs to gemel. Required."},
-	{"volumes[].frontend", Text, "", "auto", "How the Primary shows the volume. auto: the first of the next ones that the kernel offers; nbd: /dev/nbdN, needs the module nbd; fuseloop: a loop device over FUSE; nbd-socket: no device of the kernel, but an NBD server on a unix socket in device-dir, for programs that speak NBD (qemu-img, nbdcopy, fio)."},
+	{"volumes[].frontend", Text, "", "auto", "How the Primary shows the volume. auto: the first of the next ones that the kernel offers; ublk: /dev/ublkbN, needs Linux 6.5 and the module ublk_drv, and is kept while the replicator is restarted; nbd: /dev/nbdN, needs the module nbd; fuseloop: a loop device over FUSE; nbd-socket: no device of the kernel, but an NBD server on a unix socket in device-dir, for programs that speak NBD (qemu-img, nbdcopy, fio)."},
 	{"volumes[].disk-timeout", Duration, "", "20s", "How long the backing device may keep a request before it is given up and the peer takes over. 1s to 10m; 0 waits for ever."},
 	{"volumes[].protocol", Text, "", "C", "How far a write must have come at the peer before it completes: C written there, B arrived there, A handed to the connection. Under A and B a take-over can lose writes that were not flushed; see protocols.md. `gemel volume protocol` changes it until the replicator restarts."},
 	{"volumes[].takeover-under-a", Text, "", "refuse", "Whether a node takes over by itself when it may lack writes that were completed under protocol A: refuse waits for `gemel grab` or for the old Primary, allow does not."},

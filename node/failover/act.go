@@ -59,7 +59,7 @@ func (m *Machine) courseDone() {
 		if m.afterStep != "" {
 			return // only the replica moved on, to a newer reign
 		}
-		m.role, m.failures = RoleServing, 0
+		m.role, m.failures, m.away = RoleServing, 0, 0
 		m.note(Note{Kind: "serving", Text: fmt.Sprintf("%s serves %s.", m.cfg.SelfName, m.cfg.Volume)})
 		m.answerIf(OrderGrab, OrderGrabStale)
 	case RoleLeaving:

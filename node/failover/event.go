@@ -38,7 +38,10 @@ type (
 	Replica struct{ State ReplicaReport }
 
 	// ReplicaDown tells that the local replicator does not answer or died.
-	ReplicaDown struct{ Reason string }
+	ReplicaDown struct {
+		Reason string
+		Gone   bool // there is no such process; else it may only hang
+	}
 
 	// Prepared, AcceptedBy and Renewed carry a voter's answer. Unreachable is
 	// set when no answer came.
@@ -145,5 +148,7 @@ type ReplicaReport struct {
 	// NewerPromise is the epoch, above the reign's, that the peer's replica says
 	// it promised; it refuses this Primary therefore. Zero: none.
 	NewerPromise arbiter.Epoch
-	LeaseLeft    time.Duration // rest of the lease as the replica holds it
+	// Survives: the Primary's device outlives the replicator, its users wait.
+	Survives  bool
+	LeaseLeft time.Duration // rest of the lease as the replica holds it
 }

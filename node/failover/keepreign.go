@@ -42,7 +42,9 @@ func (m *Machine) keepReign() {
 	m.adjustSet()
 	m.tellChosen()
 	m.reelect()
+	m.reseat()
 	switch {
+	case m.awaits():
 	case m.role == RoleServing:
 		m.watchAddressNIC()
 	case m.role == RoleTakingOver && m.afterStep != "":
@@ -53,7 +55,7 @@ func (m *Machine) keepReign() {
 // lost says why this node must let go; empty when it need not.
 func (m *Machine) lost() string {
 	switch {
-	case m.replicaDown != "":
+	case m.replicaDown != "" && !m.awaits():
 		return "the replicator does not answer: " + m.replicaDown
 	case m.prop.Superseded() && !m.again && !m.alone():
 		return "a voter promised a higher epoch"
@@ -61,7 +63,7 @@ func (m *Machine) lost() string {
 		return fmt.Sprintf("this node's own vote went to epoch %d", m.replica.Record.Promised)
 	case m.det.alive && m.peer.Primary && m.peer.Epoch > m.prop.Epoch():
 		return fmt.Sprintf("%s reigns in epoch %d, newer than epoch %d here", m.cfg.PeerName, m.peer.Epoch, m.prop.Epoch())
-	case m.role == RoleServing && m.replicaSeen && !m.replica.Primary:
+	case m.role == RoleServing && m.replicaSeen && !m.replica.Primary && !m.awaits():
 		return "the replicator was restarted and is not Primary any more"
 	case m.diskLost():
 		return fmt.Sprintf("the backing device failed here (%s), and %s holds every write", m.replica.Problem, m.cfg.PeerName)

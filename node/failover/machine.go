@@ -63,6 +63,10 @@ type Machine struct {
 	decideAt     time.Duration // by hand: when missing answers are given up
 	stopped      bool          // agent is leaving: no campaigns any more
 
+	survives bool          // the device outlives the replicator, as last reported
+	away     time.Duration // since when the replicator of a serving volume is awaited; zero: it is not
+	seated   time.Duration // when it last came back; zero: never
+
 	again bool             // a campaign in the place of the reign that goes on
 	kept  arbiter.Accepted // set of the reign that goes on meanwhile
 
@@ -108,7 +112,7 @@ func (m *Machine) take(ev Event) {
 	case Replica:
 		m.takeReplica(e.State)
 	case ReplicaDown:
-		m.takeReplicaDown(e.Reason)
+		m.takeReplicaDown(e)
 	case Prepared:
 		m.takePrepared(e)
 	case AcceptedBy:
@@ -169,13 +173,21 @@ func (m *Machine) takeReplica(r ReplicaReport) {
 		m.note(Note{Kind: "replicator.up", Text: "The replicator answers again."})
 	}
 	m.replica, m.replicaSeen, m.replicaDown = r, true, ""
+	if r.Primary {
+		m.survives = r.Survives
+	} else {
+		m.missReplica() // it came back sooner than it was missed
+	}
 }
 
-func (m *Machine) takeReplicaDown(reason string) {
+func (m *Machine) takeReplicaDown(e ReplicaDown) {
 	if m.replicaDown == "" {
-		m.note(Note{Kind: "replicator.down", Text: "The replicator does not answer.", Reason: reason})
+		m.note(Note{Kind: "replicator.down", Text: "The replicator does not answer.", Reason: e.Reason})
+		if e.Gone {
+			m.missReplica()
+		}
 	}
-	m.replicaDown, m.replicaSeen = reason, false
+	m.replicaDown, m.replicaSeen = e.Reason, false
 }
 
 func (m *Machine) takeHandOver(e HandOver) {

@@ -409,6 +409,9 @@ func walk(t *testing.T, seed uint64, trouble func(*world, *rand.Rand)) {
 		if !b.up {
 			w.powerOn(b.id)
 		}
+		if b.dead {
+			w.startReplicator(b)
+		}
 	}
 	w.healthy(60 * time.Second)
 }

@@ -97,6 +97,9 @@ func (m *Machine) phase() string {
 		if m.again {
 			return phaseReelecting
 		}
+		if m.awaits() {
+			return phaseAwaiting
+		}
 		return "serving"
 	case RoleCampaigning:
 		return "asking the voters"

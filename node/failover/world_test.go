@@ -41,6 +41,7 @@ type box struct {
 	lease   time.Duration
 	vip     bool
 	mounted bool
+	dead    bool // the replicator, not the box
 	failing map[Step]string
 	answers map[uint64]string
 	steps   []Step
@@ -81,7 +82,7 @@ func (w *world) config(id arbiter.NodeID) Config {
 
 func (w *world) powerOn(id arbiter.NodeID) {
 	b := w.nodes[id]
-	b.up, b.replica.Usable, b.replica.Problem = true, true, ""
+	b.up, b.dead, b.replica.Usable, b.replica.Problem = true, false, true, ""
 	b.reg = arbiter.Boot(b.reg.Record, w.now, term)
 	w.restartAgent(id)
 }
@@ -94,6 +95,19 @@ func (w *world) restartAgent(id arbiter.NodeID) {
 	if !b.replica.Primary {
 		b.vip, b.mounted = false, false
 	}
+}
+
+// killReplicator ends the replicator alone; its device waits for the next.
+func (w *world) killReplicator(b *box) {
+	b.dead, b.linked = true, 0
+	b.replica.CrashedPrimary = b.replica.CrashedPrimary || b.replica.Primary
+	b.replica.Primary, b.replica.Epoch, b.replica.WantShrink, b.replica.ReadyToGrow = false, 0, false, false
+	b.replica.Chosen, b.replica.Connected = arbiter.Accepted{}, false
+}
+
+func (w *world) startReplicator(b *box) {
+	b.dead = false
+	b.reg = arbiter.Boot(b.reg.Record, w.now, term)
 }
 
 func (w *world) powerOff(id arbiter.NodeID) {
@@ -189,7 +203,7 @@ func (w *world) ask(b *box, to arbiter.NodeID, answer func(*voter) Event, none E
 			}
 		}
 	}
-	if w.cut[[2]arbiter.NodeID{b.id, to}] || !w.isUp(to) {
+	if w.cut[[2]arbiter.NodeID{b.id, to}] || !w.isUp(to) || to != arbiter.Witness && w.nodes[to].dead {
 		w.queue = append(w.queue, parcel{at: w.now + 300*time.Millisecond, from: b.id, to: b.id, deliver: back(none)})
 		return
 	}
@@ -207,6 +221,9 @@ func (w *world) run(b *box, a Run) string {
 	}
 	switch a.Step {
 	case StepPromote:
+		if b.dead {
+			return "the replicator is not running"
+		}
 		if b.reg.Record.Accepted.Epoch != a.Chosen.Epoch {
 			return "register did not accept this reign"
 		}
@@ -254,7 +271,11 @@ func (w *world) pass(d time.Duration) {
 			b.replica.Record = b.reg.Record
 			b.replica.Blank = w.blank()
 			b.replica.LeaseLeft = b.lease - w.now
-			w.feed(b.id, Replica{State: b.replica})
+			if b.dead {
+				w.feed(b.id, ReplicaDown{Reason: "killed", Gone: true})
+			} else {
+				w.feed(b.id, Replica{State: b.replica})
+			}
 			w.feed(b.id, AddressNIC{Up: b.nic})
 			w.feed(b.id, Tick{})
 			if b.up && w.now%(250*time.Millisecond) == 0 {
@@ -297,7 +318,7 @@ func (w *world) replicas() {
 			b.linked = 0
 			continue
 		}
-		up := p.up && p.replica.Usable && b.replica.Usable && !w.cut[[2]arbiter.NodeID{b.id, p.id}] && !w.cut[[2]arbiter.NodeID{p.id, b.id}] &&
+		up := p.up && !p.dead && p.replica.Usable && b.replica.Usable && !w.cut[[2]arbiter.NodeID{b.id, p.id}] && !w.cut[[2]arbiter.NodeID{p.id, b.id}] &&
 			!p.replica.Primary && p.reg.Record.Promised <= b.replica.Epoch
 		inForce := b.replica.Chosen.Set | b.reg.Record.Accepted.Set
 		switch {

@@ -44,6 +44,16 @@ type Attachment interface {
 	Done() <-chan struct{}
 }
 
+// Survivor is an Attachment whose device outlives the process that serves it:
+// its users wait, and the next Attach with the same options takes it over.
+type Survivor interface {
+	Attachment
+	// Leave ends the serving and leaves the device to the next process. From
+	// then on nothing that the block.Device answers reaches a user; requests
+	// that were under way are asked of the next process again.
+	Leave()
+}
+
 // What callers decide on.
 var (
 	// ErrInUse: a file system is mounted on the device, or somebody has it

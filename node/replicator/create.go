@@ -17,7 +17,7 @@ func (s *slot) create(force bool) error {
 	if err := s.mayCreate(force); err != nil {
 		return err
 	}
-	s.halt("the volume is being created")
+	s.halt("the volume is being created", false)
 	d, err := disk.Open(s.conf.Device)
 	if err != nil {
 		s.fail(err, true)

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -61,13 +63,10 @@ func leaveNamespace(cfg *config.Config, log *slog.Logger) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the replicator's mounts private: %w", err)
 	}
-	for _, v := range cfg.Volumes {
-		if v.Mount.Path == "" {
-			continue
-		}
-		err := unix.Unmount(v.Mount.Path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	for _, path := range volumeMounts(cfg) {
+		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		if err == nil {
-			log.Info("a mount of an earlier life is left out of the replicator's namespace", "path", v.Mount.Path)
+			log.Info("a mount of an earlier life is left out of the replicator's namespace", "path", path)
 		}
 	}
 	// Best effort: memory for I/O must not wait for I/O on our own device.
@@ -75,6 +74,36 @@ func leaveNamespace(cfg *config.Config, log *slog.Logger) error {
 		log.Info("the kernel does not let the replicator be an I/O flusher; do not put swap on a volume", "reason", err)
 	}
 	return nil
+}
+
+// volumeMounts returns where volumes are, or may be, mounted: at the configured
+// paths, and wherever somebody mounted a device that outlived its replicator.
+// Such a mount, kept in the namespace, would keep the device in use for ever.
+func volumeMounts(cfg *config.Config) []string {
+	table, _ := os.ReadFile("/proc/thread-self/mountinfo") // without it the configured ones
+	var paths []string
+	for _, v := range cfg.Volumes {
+		if v.Mount.Path != "" {
+			paths = append(paths, v.Mount.Path)
+		}
+		var st unix.Stat_t
+		if cfg.DeviceDir == "" || unix.Stat(filepath.Join(cfg.DeviceDir, v.Name), &st) != nil {
+			continue
+		}
+		paths = append(paths, mountedFrom(string(table), fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)))...)
+	}
+	return paths
+}
+
+// mountedFrom returns the mount points of a device number in a mountinfo table.
+func mountedFrom(table, number string) (paths []string) {
+	plain := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(table) {
+		if f := strings.Fields(line); len(f) > 4 && f[2] == number {
+			paths = append(paths, plain.Replace(f[4]))
+		}
+	}
+	return paths
 }
 
 // lockMemory keeps the process out of swap, page by page as it uses them.

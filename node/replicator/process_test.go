@@ -15,6 +15,9 @@ import (
 const childMark = "GEMEL_TEST_NAMESPACE"
 
 func TestMain(m *testing.M) {
+	if path := os.Getenv(keptMark); path != "" {
+		os.Exit(actAsReplicator(path))
+	}
 	if os.Getenv(childMark) == "" {
 		os.Exit(m.Run())
 	}
@@ -52,5 +55,17 @@ func TestOwnNamespace(t *testing.T) {
 	f := strings.Fields(out.String())
 	if len(f) != 5 || f[0] != fmt.Sprint(child.Process.Pid) || f[2] == own || f[3] != "true" || f[4] != "<nil>" {
 		t.Errorf("the child of %s, process %d, says %q", own, child.Process.Pid, out.String())
+	}
+}
+
+func TestMountedFrom(t *testing.T) {
+	const table = `36 35 98:0 /mnt1 /srv/a\040b rw,noatime master:1 - ext4 /dev/root rw
+37 35 259:4 / /srv/data rw - ext4 /dev/ublkb0 rw
+38 35 98:0 / /mnt rw - ext4 /dev/root rw
+`
+	for number, want := range map[string]string{"98:0": "[/srv/a b /mnt]", "259:4": "[/srv/data]", "8:0": "[]"} {
+		if got := fmt.Sprint(mountedFrom(table, number)); got != want {
+			t.Errorf("%s is mounted at %s, want %s", number, got, want)
+		}
 	}
 }

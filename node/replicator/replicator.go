@@ -34,6 +34,9 @@ const (
 	retryEvery  = 5 * time.Second // a device that was missing or in use
 	leaveClean  = 5 * time.Second // for a Primary at the end, before it lets go
 	detachLimit = 10 * time.Second
+	// waitLimit is how long a device that an earlier process left may wait. The
+	// agent decides much sooner; this is for a box whose agent is gone.
+	waitLimit = 2 * time.Minute
 )
 
 // Run is the daemon. It returns nil after ctx ended and everything was let go
@@ -190,10 +193,16 @@ func (d *daemon) listenControl() (net.Listener, error) {
 func (d *daemon) retry(ctx context.Context) {
 	t := time.NewTicker(retryEvery)
 	defer t.Stop()
+	limit := time.NewTimer(waitLimit)
+	defer limit.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-limit.C:
+			for _, s := range d.slots {
+				s.giveUpWaiting()
+			}
 		case <-t.C:
 		}
 		for _, s := range d.slots {

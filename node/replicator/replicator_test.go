@@ -73,7 +73,7 @@ func boxes(t *testing.T) [2]*box {
 		if err := errors.Join(os.WriteFile(device, nil, 0o600), os.Truncate(device, backing)); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := config.Parse("gemel.yaml", fmt.Appendf(nil, `
+		text := fmt.Appendf(nil, `
 cluster: lab
 node: %s
 nodes:
@@ -82,11 +82,14 @@ nodes:
 keys: %s
 state-dir: %s
 run-dir: %s
+device-dir: %s/dev
 ports: {replication: %d}
 volumes:
   - {name: data, device: %s}
-`, name, filepath.Join(dir, "keys", name), home, home, port, device))
-		if err != nil {
+`, name, filepath.Join(dir, "keys", name), home, home, home, port, device)
+		file := filepath.Join(home, "gemel.yaml")
+		cfg, err := config.Parse(file, text)
+		if err := errors.Join(err, os.WriteFile(file, text, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		both[i] = &box{cfg: cfg, client: control.NewClient(cfg.ReplicatorSocket()), stop: func() {}}
@@ -342,7 +345,7 @@ func TestAMissingDeviceComesBack(t *testing.T) {
 func TestStartRefusals(t *testing.T) {
 	both := boxes(t)
 	both[0].run(t)
-	second := serve(t.Context(), both[0].cfg, slog.New(slog.DiscardHandler), nil)
+	second := serve(t.Context(), both[0].cfg, slog.New(slog.DiscardHandler), func(string) volume.Exporter { return both[0] })
 	if second == nil || !strings.Contains(second.Error(), "another replicator answers") {
 		t.Errorf("second replicator: %v", second)
 	}

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"gemel/node/block"
 	"gemel/node/config"
 	"gemel/node/frontend"
 	"gemel/node/frontend/fuseloop"
 	"gemel/node/frontend/nbd"
+	"gemel/node/frontend/ublk"
 	"gemel/node/replicator/volume"
 )
 
@@ -27,6 +29,7 @@ type way struct {
 // kernelWays show a device of the kernel, the best first: `auto` takes the first
 // that works.
 var kernelWays = []way{
+	{config.FrontendUblk, ublkUsable, attachUblk},
 	{config.FrontendNBD, nbd.Usable, attachNBD},
 	{config.FrontendFuseLoop, usableAlways, attachFuseLoop},
 }
@@ -38,6 +41,16 @@ func usableAlways() error { return nil }
 
 func attachFuseLoop(ctx context.Context, o frontend.Options, dev block.Device) (frontend.Attachment, error) {
 	return fuseloop.Attach(ctx, o, dev)
+}
+
+func ublkUsable() error {
+	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
+	defer cancel()
+	return ublk.Usable(ctx)
+}
+
+func attachUblk(ctx context.Context, o frontend.Options, dev block.Device) (frontend.Attachment, error) {
+	return ublk.Attach(ctx, o, dev)
 }
 
 func attachNBD(ctx context.Context, o frontend.Options, dev block.Device) (frontend.Attachment, error) {
@@ -55,9 +68,23 @@ func exportWith(cfg *config.Config, log *slog.Logger) func(string) volume.Export
 		if v := cfg.Volume(name); v != nil {
 			wanted = v.Frontend
 		}
-		return exporter{log: log.With("volume", name), ways: waysFor(wanted), options: frontend.Options{
-			Name: name, Dir: filepath.Join(cfg.RunDir, "frontend"), DeviceDir: cfg.DeviceDir}}
+		return &exporter{log: log.With("volume", name), ways: waysFor(wanted), options: optionsOf(cfg, name)}
 	}
+}
+
+func optionsOf(cfg *config.Config, name string) frontend.Options {
+	return frontend.Options{Name: name, Dir: filepath.Join(cfg.RunDir, "frontend"), DeviceDir: cfg.DeviceDir}
+}
+
+// DiscardLeft removes a device of the volume that a replicator left to wait for
+// the next one, so that its users get errors. It is for the agent, when no
+// replicator serves the volume and none is to.
+func DiscardLeft(ctx context.Context, cfg *config.Config, name string) error {
+	err := ublk.Discard(ctx, optionsOf(cfg, name))
+	if errors.Is(err, frontend.ErrLingers) {
+		return nil // it is cut off, and its last user will go
+	}
+	return err
 }
 
 // waysFor returns what to try, in order.
@@ -74,26 +101,92 @@ type exporter struct {
 	options frontend.Options
 	ways    []way
 	log     *slog.Logger
+
+	mu   sync.Mutex
+	used bool // what an earlier process left was dealt with
 }
 
-// Attach shows dev in the first way that works.
-func (e exporter) Attach(dev block.Device) (volume.Shown, error) {
+// Attach shows dev in the first way that works. A device that waits for this
+// process is taken over or nothing: its users cannot move to another one.
+func (e *exporter) Attach(dev block.Device) (volume.Shown, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.mayTakeOver() {
+		if err := e.discard(); err != nil {
+			return volume.Shown{}, err
+		}
+	}
 	var failed []error
 	for _, w := range e.ways {
 		a, err := e.try(w, dev)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", w.name, err))
+			if waits, err := e.waiting(); waits || err != nil {
+				return volume.Shown{}, errors.Join(failed[len(failed)-1], err)
+			}
 			continue
 		}
-		why := reasons(failed)
-		e.log.Info("the volume is shown", "device", a.Path(), "frontend", w.name, "not", why)
-		return volume.Shown{Path: a.Path(), By: w.name, Why: why,
-			Detach: func(force bool) error { return e.detach(a, force) }}, nil
+		e.used = true
+		return e.shown(a, w.name, reasons(failed)), nil
 	}
 	return volume.Shown{}, errors.Join(failed...)
 }
 
-func (e exporter) try(w way, dev block.Device) (frontend.Attachment, error) {
+func (e *exporter) shown(a frontend.Attachment, by, why string) volume.Shown {
+	e.log.Info("the volume is shown", "device", a.Path(), "frontend", by, "not", why)
+	s := volume.Shown{Path: a.Path(), By: by, Why: why, Detach: func(force bool) error { return e.detach(a, force) }}
+	if survivor, ok := a.(frontend.Survivor); ok {
+		s.Leave = survivor.Leave
+	}
+	return s
+}
+
+// mayTakeOver reports whether a device that waits could be taken over.
+func (e *exporter) mayTakeOver() bool {
+	for _, w := range e.ways {
+		if w.name == config.FrontendUblk {
+			return true
+		}
+	}
+	return false
+}
+
+// waiting reports whether a device waits for a replicator that takes it over.
+func (e *exporter) waiting() (bool, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
+	defer cancel()
+	return ublk.Left(ctx, e.options)
+}
+
+// GiveUp removes a device that waits, unless this process has shown the volume
+// since it started. It reports whether there was one.
+func (e *exporter) GiveUp() (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.used {
+		return false, nil
+	}
+	waits, err := e.waiting()
+	if err != nil || !waits {
+		return false, err
+	}
+	return true, e.discard()
+}
+
+// discard ends the waiting of a device that is not taken over; its users get
+// errors.
+func (e *exporter) discard() error {
+	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
+	defer cancel()
+	err := ublk.Discard(ctx, e.options)
+	if errors.Is(err, frontend.ErrLingers) {
+		e.log.Warn("a device of an earlier replicator is cut off and goes away when its last user closes it", "reason", err)
+		return nil
+	}
+	return err
+}
+
+func (e *exporter) try(w way, dev block.Device) (frontend.Attachment, error) {
 	if err := w.usable(); err != nil {
 		return nil, err
 	}
@@ -113,7 +206,7 @@ func reasons(failed []error) string {
 
 // detach takes the device away. One that is cut off and only waits for its last
 // user counts as gone: it cannot reach the volume any more.
-func (e exporter) detach(a frontend.Attachment, force bool) error {
+func (e *exporter) detach(a frontend.Attachment, force bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
 	defer cancel()
 	err := a.Detach(ctx, force)

@@ -29,7 +29,7 @@ func (fakeAttachment) Done() <-chan struct{}              { return nil }
 
 func TestAutoTakesTheFirstThatWorks(t *testing.T) {
 	no := errors.New("no such device")
-	e := exporter{log: slog.New(slog.DiscardHandler), ways: []way{
+	e := &exporter{options: frontend.Options{Name: "data", Dir: t.TempDir()}, log: slog.New(slog.DiscardHandler), ways: []way{
 		fakeWay("best", no, nil), fakeWay("second", nil, errors.New("refused")), fakeWay("third", nil, nil), fakeWay("last", nil, nil)}}
 	shown, err := e.Attach(nil)
 	if err != nil || shown.By != "third" || shown.Path != "/dev/third" {

@@ -23,6 +23,8 @@ type slot struct {
 	d    *daemon
 	conf *config.Volume
 
+	exporter volume.Exporter
+
 	changing sync.Mutex // one start, stop or create at a time
 
 	mu      sync.Mutex
@@ -36,7 +38,7 @@ type slot struct {
 }
 
 func newSlot(d *daemon, conf *config.Volume) *slot {
-	return &slot{d: d, conf: conf, problem: "the volume is being opened"}
+	return &slot{d: d, conf: conf, exporter: d.export(conf.Name), problem: "the volume is being opened"}
 }
 
 // running returns the volume, or an *control.Error saying why it does not run.
@@ -144,7 +146,7 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 	protocol, _ := block.ParseProtocol(s.conf.Protocol) // the configuration was checked
 	return volume.Options{
 		Cluster: s.d.cfg.Cluster, Name: s.conf.Name, Node: s.d.node, Backing: s.conf.Device,
-		Disk: d, Store: store, Connect: connect, Exporter: s.d.export(s.conf.Name),
+		Disk: d, Store: store, Connect: connect, Exporter: s.exporter,
 		PeerTimeout: s.d.cfg.Replication.PeerTimeout, ConnectInterval: s.d.cfg.Replication.ConnectInterval,
 		DiskTimeout: s.conf.DiskTimeout, Lease: s.d.cfg.Timing.Lease, Protocol: protocol,
 		Resync:   resync.Limits{MaxRate: s.d.cfg.Replication.MaxRate()},
@@ -203,13 +205,14 @@ func (s *slot) stop() {
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
-	s.halt("the replicator stops")
+	s.halt("the replicator stops", true)
 }
 
 // halt ends a running volume: a Primary demotes cleanly if its device is
-// unused, else it lets go and what uses the device gets errors. s.changing is
-// held.
-func (s *slot) halt(why string) {
+// unused. Else a device that outlives this process waits for the next one, if
+// mayWait is set; with any other the Primary lets go, and what uses the device
+// gets errors. s.changing is held.
+func (s *slot) halt(why string, mayWait bool) {
 	s.mu.Lock()
 	v, d, remove := s.vol, s.disk, s.remove
 	s.mu.Unlock()
@@ -217,7 +220,7 @@ func (s *slot) halt(why string) {
 		return
 	}
 	if v.State().Role == control.Primary {
-		s.leave(v)
+		s.leave(v, mayWait)
 	}
 	remove()
 	_ = v.Close() // always nil
@@ -230,16 +233,35 @@ func (s *slot) halt(why string) {
 	s.d.touch()
 }
 
-func (s *slot) leave(v *volume.Volume) {
+// leave ends a Primary; mayWait says that the process ends, and a device that is
+// in use may wait for the next one.
+func (s *slot) leave(v *volume.Volume, mayWait bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveClean)
 	defer cancel()
 	err := v.Demote(ctx, control.DemoteRequest{Volume: s.conf.Name, Clean: true})
 	if err == nil {
 		return
 	}
-	s.d.log.Warn("the Primary could not leave cleanly and lets go; what uses the device gets errors",
-		"volume", s.conf.Name, "reason", err)
+	if mayWait && v.Leave() {
+		s.d.log.Info("the device is in use and waits for the next replicator", "volume", s.conf.Name, "reason", err)
+	} else {
+		s.d.log.Warn("the Primary could not leave cleanly and lets go; what uses the device gets errors",
+			"volume", s.conf.Name, "reason", err)
+	}
 	if err := v.Demote(ctx, control.DemoteRequest{Volume: s.conf.Name}); err != nil {
 		s.d.log.Warn("let go", "volume", s.conf.Name, "reason", err)
+	}
+}
+
+// giveUpWaiting removes the device of an earlier process that nobody asked this
+// one to serve; its users would wait for ever.
+func (s *slot) giveUpWaiting() {
+	e, ok := s.exporter.(interface{ GiveUp() (bool, error) })
+	if !ok {
+		return
+	}
+	if gone, err := e.GiveUp(); gone || err != nil {
+		s.d.log.Warn("a device waited in vain for this replica to become Primary; what uses it gets errors",
+			"volume", s.conf.Name, "error", err)
 	}
 }

@@ -6,6 +6,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func run() error {
 			return err
 		}
 	}
-	if err := enterDisk(); err != nil {
+	if err := errors.Join(loopback(), enterDisk()); err != nil {
 		return err
 	}
 	return carryOut(p)

@@ -76,7 +76,7 @@ type deviceInfo struct {
 	_      uint16
 	maxIO  uint32 // bytes
 	id     uint32
-	_      int32 // process number of the server
+	pid    int32 // of the last server, in its own namespace
 	_      uint32
 	flags  uint64
 	cookie uint64    // the driver keeps it for us

@@ -45,6 +45,17 @@ func (a *Attachment) Detach(ctx context.Context, force bool) error {
 	return nil
 }
 
+// Leave lets the device wait for the next process; see frontend.Survivor.
+func (a *Attachment) Leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return
+	}
+	a.server.end()
+	a.closed = true
+}
+
 // detachClean claims the device, so that nobody can mount it meanwhile, waits
 // until nobody else has it open, and takes it away.
 func (a *Attachment) detachClean(ctx context.Context) error {

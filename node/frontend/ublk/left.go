@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -89,15 +90,17 @@ func Left(ctx context.Context, o frontend.Options) (bool, error) {
 
 // Discard removes a device that an earlier process left, so that its users get
 // errors instead of waiting for ever. It does nothing if there is none, and
-// must not be called while a process serves the device. The error is
-// frontend.ErrLingers if somebody still has the device open.
+// refuses while a process serves the device. The error is frontend.ErrLingers if
+// somebody still has the device open.
 func Discard(ctx context.Context, o frontend.Options) error {
 	if err := o.Check(); err != nil {
 		return err
 	}
 	i, found, err := find(ctx, o)
 	if err == nil && found {
-		err = remove(ctx, i.id)
+		if err = awaitNoServer(ctx, i.id); err == nil {
+			err = remove(ctx, i.id)
+		}
 	}
 	if err == nil || errors.Is(err, frontend.ErrLingers) {
 		err = errors.Join(err, dropCookie(o))
@@ -109,6 +112,24 @@ func Discard(ctx context.Context, o frontend.Options) error {
 		return fmt.Errorf("remove the device left by an earlier process of volume %q: %w", o.Name, err)
 	}
 	return nil
+}
+
+// serverWait is how long the kernel may take to notice that a server died.
+const serverWait = 3 * time.Second
+
+// awaitNoServer returns once the kernel has done with the device's last server.
+func awaitNoServer(ctx context.Context, id uint32) error {
+	ctx, cancel := context.WithTimeout(ctx, serverWait)
+	defer cancel()
+	for {
+		i, err := info(ctx, id)
+		if err != nil || i.state != stateLive {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return fmt.Errorf("process %d still serves %s; end it first: %w", i.pid, blockNode(id), err)
+		}
+	}
 }
 
 // remove stops a device that nobody serves and deletes it.

@@ -53,7 +53,7 @@ type Attachment struct {
 	closed bool
 }
 
-var _ frontend.Attachment = (*Attachment)(nil)
+var _ frontend.Survivor = (*Attachment)(nil)
 
 // Attach shows dev as a block device with 4096-byte sectors. A device that an
 // earlier process left under the same name and directory is taken over if it

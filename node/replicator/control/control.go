@@ -67,6 +67,7 @@ type VolumeState struct {
 	BackingSize int64  `json:"backing_size"` // bytes
 	Size        int64  `json:"size"`         // bytes of the volume, the smaller of both sides
 	Device      string `json:"device,omitempty"`
+	Survives    bool   `json:"survives,omitempty"`     // Device outlives the replicator: its users wait for the next one
 	Frontend    string `json:"frontend,omitempty"`     // how Device is shown, such as "fuseloop"
 	FrontendWhy string `json:"frontend_why,omitempty"` // why no better way was taken, in words
 

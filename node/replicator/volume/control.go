@@ -199,6 +199,24 @@ func (v *Volume) hide(force bool) error {
 	return err
 }
 
+// Leave lets the device wait for the next process, if it can, and reports
+// whether it does. Demote then: no answer reaches a user any more, and what is
+// under way is asked of the next process again.
+func (v *Volume) Leave() bool {
+	v.mu.Lock()
+	leave := v.shown.Leave
+	if leave != nil {
+		v.shown = Shown{}
+		v.touched()
+	}
+	v.unlock()
+	if leave == nil {
+		return false
+	}
+	leave()
+	return true
+}
+
 // Reconnect ends StandAlone.
 func (v *Volume) Reconnect() {
 	v.mu.Lock()
@@ -241,7 +259,7 @@ func (v *Volume) State() control.VolumeState {
 		Name: v.o.Name, Role: control.Secondary, Disk: DiskState(w, v.o.Node, v.register.Record), PeerDisk: peerDisk(w),
 		Connection: control.Connecting, ConnectionReason: v.reason, Backing: v.o.Backing,
 		BackingSize: v.o.Disk.Size(), Size: w.Size, Device: v.shown.Path,
-		Frontend: v.shown.By, FrontendWhy: v.shown.Why,
+		Survives: v.shown.Leave != nil, Frontend: v.shown.By, FrontendWhy: v.shown.Why,
 		Epoch: w.Reign, Record: v.record, Chosen: w.Chosen,
 		WantShrink: w.WantShrink, ReadyToGrow: w.ReadyToGrow, Frozen: w.Frozen, LeaseLeft: w.Lease - now,
 		CrashedPrimary: w.Crashed, Created: w.Created, Blank: w.Blank, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,

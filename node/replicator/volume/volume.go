@@ -43,6 +43,9 @@ type Shown struct {
 	// Detach takes the device away; it fails while somebody uses it, unless
 	// force is set.
 	Detach func(force bool) error
+	// Leave ends the serving of a device that outlives this process; its users
+	// wait for the next. nil when the device would end with the process.
+	Leave func()
 }
 
 // Connect opens one connection to the peer, by dialing or by waiting for the
