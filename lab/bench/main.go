@@ -29,6 +29,7 @@ func init() { runtime.LockOSThread() }
 type bench struct {
 	room    *room
 	gemel   string // the production binary
+	against string // another one
 	seconds int
 	size    int64
 	report  *report
@@ -47,6 +48,7 @@ var parts = []struct {
 	{"sync", (*bench).sync},
 	{"nbd", (*bench).nbd},
 	{"fuse", (*bench).fuse},
+	{"builds", (*bench).builds},
 }
 
 func main() {
@@ -64,9 +66,10 @@ func run() (err error) {
 	sizeText := flag.String("size", "1GiB", "size of each image")
 	dir := flag.String("dir", "/var/tmp", "`directory` on the disk to measure")
 	only := flag.String("only", "raw,mirror,pair,sync,nbd,fuse", "`parts` to run; pair is the volume alone and replicated, "+
-		"nbd and fuse measure volume and others in turn")
+		"nbd and fuse measure volume and others in turn, builds the volume of two programs")
 	rounds := flag.Int("rounds", 5, "how often the parts nbd and fuse measure each row on each subject")
 	show := flag.String("show", "", "only show this `file` through FUSE and loop below -dir, until the end; the part fuse starts itself so")
+	against := flag.String("against", "", "another production `binary`, for the part builds")
 	match := flag.String("rows", "", "measure only the rows whose name contains this `text`")
 	jsonFile := flag.String("json", "", "also write the report to this `file`")
 	flag.Parse()
@@ -84,7 +87,7 @@ func run() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.backTo(0)) }()
-	b := &bench{room: r, gemel: *gemel, seconds: *seconds, size: size, report: newReport(*seconds, size),
+	b := &bench{room: r, gemel: *gemel, against: *against, seconds: *seconds, size: size, report: newReport(*seconds, size),
 		match: *match, rounds: max(*rounds, 1)}
 	err = b.runParts(strings.Split(*only, ","))
 	b.report.write(os.Stdout)

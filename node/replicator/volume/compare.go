@@ -17,7 +17,7 @@ func (v *Volume) carryOutDigest(a *core.Action) {
 	id, r, keep := a.ID, a.Range, a.Kind == core.ReadDigest
 	pay := &payload{refs: 2}
 	v.payloads[id] = pay
-	v.atDisk(func() { v.digestLocal(id, r, pay, keep) })
+	v.crew.do(func() { v.digestLocal(id, r, pay, keep) })
 }
 
 // digestLocal reads a piece and sums it; keep: its data is wanted as well.

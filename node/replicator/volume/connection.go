@@ -188,7 +188,7 @@ func (v *Volume) serve(conn *link.Conn, session uint64) error {
 	for streak := 0; err == nil; streak++ {
 		var m link.Message
 		if m, err = conn.Receive(); err == nil {
-			if conn.More() || len(v.slots) > 0 {
+			if conn.More() || v.crew.busy() {
 				streak = 0
 			}
 			err = v.receive(session, &m, streak >= aloneAfter)

@@ -133,7 +133,7 @@ type Volume struct {
 	dirtyState bool   // Changed is due
 	seq        uint64 // changes that the core does not count
 
-	slots   chan struct{} // at the disk
+	crew    *crew         // at the disk
 	kick    chan struct{} // connect again now
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -168,7 +168,8 @@ func New(o Options) (*Volume, error) {
 	if damaged > 0 && o.Store.Super().Flags.Has(meta.BitmapValid) {
 		o.Log(fmt.Sprintf("volume %s: %d pages of the bitmap were damaged; their blocks are resynced", o.Name, damaged), nil)
 	}
-	v := &Volume{o: o, payloads: map[core.ID]*payload{}, slots: make(chan struct{}, diskOps), kick: make(chan struct{}, 1)}
+	v := &Volume{o: o, payloads: map[core.ID]*payload{}, kick: make(chan struct{}, 1)}
+	v.crew = newCrew(diskOps, &v.running)
 	v.changes, v.outReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
 	v.room, v.metaReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
 	v.bitsReady, v.logReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
@@ -211,6 +212,7 @@ func (v *Volume) Close() error {
 	v.bitsReady.Broadcast()
 	v.logReady.Broadcast()
 	v.mu.Unlock()
+	v.crew.leave()
 	if conn != nil {
 		conn.Close(errors.New("the replicator stops"))
 	}
@@ -366,17 +368,6 @@ func (v *Volume) readLocal(id core.ID, r block.Range, p []byte) {
 	v.unlock()
 }
 
-// atDisk runs f in a goroutine, diskOps of them at once.
-func (v *Volume) atDisk(f func()) {
-	v.running.Add(1)
-	go func() {
-		defer v.running.Done()
-		v.slots <- struct{}{}
-		defer func() { <-v.slots }()
-		f()
-	}()
-}
-
 // run carries the core's actions out and lets the writer send; v.mu is held.
 func (v *Volume) run() {
 	v.carry(0)
@@ -414,12 +405,12 @@ func (v *Volume) carryOut(a *core.Action) {
 	case core.Write:
 		what, pay := *a, v.payloads[a.ID]
 		pay.refs++
-		v.atDisk(func() { v.writeLocal(&what, pay.buf) })
+		v.crew.do(func() { v.writeLocal(&what, pay.buf) })
 	case core.Read:
 		id, r := a.ID, a.Range
 		pay := &payload{buf: buffer.Get(int(r.Len)), pooled: true, refs: 2}
 		v.payloads[id] = pay
-		v.atDisk(func() { v.readLocal(id, r, pay.buf) })
+		v.crew.do(func() { v.readLocal(id, r, pay.buf) })
 	case core.Digest, core.ReadDigest:
 		v.carryOutDigest(a)
 	case core.Compare:
