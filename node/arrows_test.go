@@ -40,7 +40,8 @@ var arrows = map[string]map[string]string{
 	"node/frontend/ublk":        {"node/block": "shows a Device", "node/frontend": "is a frontend"},
 	"node/frontend/frontendtest": {
 		"node/block": "provides Devices", "node/frontend": "tests frontends"},
-	"node/config":           {},
+	"node/config":           {"node/schedule": "checks the times in the file"},
+	"node/schedule":         {},
 	"node/identity":         {},
 	"node/identity/pairing": {"node/identity": "gives boxes their identity"},
 	"node/api": {
@@ -109,7 +110,7 @@ var arrows = map[string]map[string]string{
 // pure rooms decide and compute; they must not see the world.
 var pure = []string{"node/block", "node/arbiter", "node/failover", "node/failover/reign",
 	"node/replicator/handshake", "node/replicator/resync", "node/replicator/digest", "node/replicator/activity",
-	"node/replicator/volume/core"}
+	"node/schedule", "node/replicator/volume/core"}
 
 var world = map[string]string{"os": "files", "net": "network", "log": "logging", "log/slog": "logging",
 	"math/rand": "chance", "math/rand/v2": "chance", "crypto/rand": "chance", "syscall": "the kernel",

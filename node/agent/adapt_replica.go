@@ -63,6 +63,14 @@ func (r replicaClient) Protocol(ctx context.Context, req control.ProtocolRequest
 	return gone(r.c.Protocol(ctx, req))
 }
 
+func (r replicaClient) Verify(ctx context.Context, req control.VerifyRequest) error {
+	return gone(r.c.Verify(ctx, req))
+}
+
+func (r replicaClient) Resync(ctx context.Context, req control.ResyncRequest) error {
+	return gone(r.c.Resync(ctx, req))
+}
+
 func (r replicaClient) Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
 	reply, err := r.c.Prepare(ctx, req)
 	return reply, gone(err)

@@ -189,7 +189,7 @@ func (a *Agent) serve(ctx context.Context) error {
 func (a *Agent) background() []func(context.Context) {
 	run := []func(context.Context){a.watcher.run}
 	for _, o := range a.owners {
-		run = append(run, o.run)
+		run = append(run, o.run, o.keepCalendar)
 	}
 	for _, l := range a.links {
 		run = append(run, func(ctx context.Context) { a.heart.send(ctx, l) })

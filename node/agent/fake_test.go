@@ -180,6 +180,8 @@ func (v *fakeVoter) Release(ctx context.Context, _ arbiter.ReleaseRequest) error
 
 // fakeReplica is a replicator with one volume.
 type fakeReplica struct {
+	verified []control.VerifyRequest
+	resynced []control.ResyncRequest
 	fakeVoter
 	mu       sync.Mutex
 	state    control.VolumeState
@@ -270,15 +272,37 @@ func (r *fakeReplica) Protocol(_ context.Context, req control.ProtocolRequest) e
 	return nil
 }
 
+func (r *fakeReplica) Verify(_ context.Context, req control.VerifyRequest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.verified = append(r.verified, req)
+	return r.gone
+}
+
+func (r *fakeReplica) Resync(_ context.Context, req control.ResyncRequest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resynced = append(r.resynced, req)
+	return r.gone
+}
+
 // fakePeer is the peer's agent over one link.
 type fakePeer struct {
 	fakeVoter
 	beat     func(api.Beat) (api.Beat, error)
 	switched chan string
+	verified chan control.VerifyRequest
 }
 
+func (p *fakePeer) Verify(_ context.Context, req control.VerifyRequest) error {
+	p.verified <- req
+	return nil
+}
+
+func (p *fakePeer) Resync(context.Context, control.ResyncRequest) error { return nil }
+
 func newFakePeer(name string, log *calls) *fakePeer {
-	return &fakePeer{fakeVoter: fakeVoter{name: name, log: log}, switched: make(chan string, 10)}
+	return &fakePeer{fakeVoter: fakeVoter{name: name, log: log}, switched: make(chan string, 10), verified: make(chan control.VerifyRequest, 10)}
 }
 
 func (p *fakePeer) Beat(ctx context.Context, b api.Beat) (api.Beat, error) {

@@ -81,6 +81,14 @@ func (h handler) Protocol(ctx context.Context, from api.Caller, req control.Prot
 	return h.a.protocol(ctx, req, !from.Local && from.Role == identity.RoleNode)
 }
 
+func (h handler) Verify(ctx context.Context, from api.Caller, req control.VerifyRequest) error {
+	return h.a.verify(ctx, req, !from.Local && from.Role == identity.RoleNode)
+}
+
+func (h handler) Resync(ctx context.Context, from api.Caller, req control.ResyncRequest) error {
+	return h.a.resync(ctx, req, !from.Local && from.Role == identity.RoleNode)
+}
+
 func (h handler) Connect(ctx context.Context, _ api.Caller, req control.ConnectRequest) error {
 	return h.a.connect(ctx, req.Volume)
 }

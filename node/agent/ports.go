@@ -47,6 +47,8 @@ type Replica interface {
 	Demote(ctx context.Context, req control.DemoteRequest) error
 	Connect(ctx context.Context, req control.ConnectRequest) error
 	Protocol(ctx context.Context, req control.ProtocolRequest) error
+	Verify(ctx context.Context, req control.VerifyRequest) error
+	Resync(ctx context.Context, req control.ResyncRequest) error
 }
 
 // Peer is the peer's agent as reached over one link.
@@ -57,6 +59,8 @@ type Peer interface {
 	// Switchover returns when the peer has given the volume away, or why it did not.
 	Switchover(ctx context.Context, volume string) error
 	Protocol(ctx context.Context, req control.ProtocolRequest) error
+	Verify(ctx context.Context, req control.VerifyRequest) error
+	Resync(ctx context.Context, req control.ResyncRequest) error
 }
 
 // Witness is the third voter.

@@ -107,6 +107,7 @@ func (o *owner) learn(states []control.VolumeState, anew bool) {
 	}
 	o.state.Store(&state)
 	o.noteMove(old, &state, anew)
+	o.noteVerify(old, &state)
 	now := report(state)
 	if anew || old == nil || !sameNews(report(*old), now) {
 		o.box.post(failover.Replica{State: now})

@@ -52,6 +52,9 @@ type Handler interface {
 	// Protocol changes a volume's protocol on both nodes; when the peer's agent
 	// forwarded it, on this one.
 	Protocol(ctx context.Context, from Caller, req control.ProtocolRequest) error
+	// Verify and Resync go to the Primary, whichever node is asked.
+	Verify(ctx context.Context, from Caller, req control.VerifyRequest) error
+	Resync(ctx context.Context, from Caller, req control.ResyncRequest) error
 }
 
 // HandOver tells that the sender has let Volume go, cleanly, at the end of Epoch.
@@ -88,6 +91,8 @@ const (
 	PathCreate     = "/v1/volume/create"
 	PathConnect    = "/v1/volume/connect"
 	PathProtocol   = "/v1/volume/protocol"
+	PathVerify     = "/v1/volume/verify"
+	PathResync     = "/v1/volume/resync"
 )
 
 // Limits of a body in bytes. Replies may be larger: a status holds every volume.
@@ -154,5 +159,15 @@ func (Unsupported) Connect(context.Context, Caller, control.ConnectRequest) erro
 
 // Protocol refuses.
 func (Unsupported) Protocol(context.Context, Caller, control.ProtocolRequest) error {
+	return errUnsupported
+}
+
+// Verify refuses.
+func (Unsupported) Verify(context.Context, Caller, control.VerifyRequest) error {
+	return errUnsupported
+}
+
+// Resync refuses.
+func (Unsupported) Resync(context.Context, Caller, control.ResyncRequest) error {
 	return errUnsupported
 }

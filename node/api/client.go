@@ -159,6 +159,18 @@ func (c *Client) Protocol(ctx context.Context, req control.ProtocolRequest) erro
 	return err
 }
 
+// Verify starts, holds or ends a verify on the Primary.
+func (c *Client) Verify(ctx context.Context, req control.VerifyRequest) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathVerify, req)
+	return err
+}
+
+// Resync pauses or resumes the Primary's resync, or changes its limits.
+func (c *Client) Resync(ctx context.Context, req control.ResyncRequest) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathResync, req)
+	return err
+}
+
 func quick[Reply any](ctx context.Context, c *Client, path string, req any) (Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

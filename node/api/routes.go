@@ -47,6 +47,8 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathCreate, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.CreateVolume))},
 		{PathConnect, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Connect))},
 		{PathProtocol, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Protocol))},
+		{PathVerify, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Verify))},
+		{PathResync, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Resync))},
 	} {
 		mux.Handle(rt.path, s.wrap(rt, who))
 	}

@@ -27,6 +27,9 @@ type agent struct {
 	status []api.Status // one per question; the last stays
 	orders []api.Order
 	answer error
+
+	verified []control.VerifyRequest
+	resynced []control.ResyncRequest
 }
 
 func (g *agent) Status(context.Context, api.Caller) (api.Status, error) {

@@ -118,6 +118,9 @@ func (o *screen) volume(s *api.Status, v *api.Volume) {
 	if v.Resync != nil {
 		o.item("resync", resync(v), o.paint.warn)
 	}
+	if v.Verify != nil {
+		o.verify(v.Verify)
+	}
 	o.item("reign", reign(s, v), nil)
 	if v.Phase != "" {
 		o.item("doing", v.Phase, nil)
@@ -217,7 +220,12 @@ func (o *screen) replicationColour(v *api.Volume) func(string) string {
 func resync(v *api.Volume) string {
 	r := v.Resync
 	text := fmt.Sprintf("%s %s of %s", bar(r.Done, r.Total, barWidth), size(r.Done), size(r.Total))
-	if r.Rate > 0 {
+	if r.Same > 0 {
+		text += fmt.Sprintf(", %s the same", size(r.Same))
+	}
+	if r.Waiting != "" {
+		text += ", waits: " + r.Waiting
+	} else if r.Rate > 0 {
 		text += fmt.Sprintf(", %s/s, %s left", size(r.Rate), span(r.ETA))
 	}
 	if r.Direction == "target" {

@@ -215,6 +215,7 @@ func checkReplication(c *Config, r *reader) {
 		r.mistake("replication.encryption", "%q is unknown; write tls or plain", e)
 	}
 	r.between("replication.connect-interval", c.Replication.ConnectInterval, 10*time.Millisecond, time.Minute)
+	checkResync(c, r)
 }
 
 func checkVolumes(c *Config, r *reader) {

@@ -76,6 +76,8 @@ type Replication struct {
 	Encryption      string        `mapstructure:"encryption"`   // EncryptionTLS or EncryptionPlain
 	ConnectInterval time.Duration `mapstructure:"connect-interval"`
 	ResyncMaxRate   string        `mapstructure:"resync-max-rate"` // bytes per second such as "50MiB"; empty: no limit
+	ResyncMinRate   string        `mapstructure:"resync-min-rate"` // bytes per second; empty: always make way
+	ChecksumResync  string        `mapstructure:"checksum-resync"` // ChecksumAuto, ChecksumOn or ChecksumOff
 }
 
 // Values of Replication.Encryption.
@@ -95,8 +97,12 @@ type Volume struct {
 	// DiskTimeout is how long the backing device may keep a request; 0: for ever.
 	DiskTimeout time.Duration `mapstructure:"disk-timeout"`
 	// Protocol is A, B or C. TakeoverUnderA is one of TakeoverRefuse and TakeoverAllow.
-	Protocol       string    `mapstructure:"protocol"`
-	TakeoverUnderA string    `mapstructure:"takeover-under-a"`
+	Protocol       string `mapstructure:"protocol"`
+	TakeoverUnderA string `mapstructure:"takeover-under-a"`
+	// ResyncAfter is the volume whose resync comes first; VerifySchedule is when
+	// the Primary compares both disks, as package schedule reads it.
+	ResyncAfter    string    `mapstructure:"resync-after"`
+	VerifySchedule string    `mapstructure:"verify-schedule"`
 	Mount          Mount     `mapstructure:"mount"`
 	Addresses      []Address `mapstructure:"addresses"`
 	Services       []Service `mapstructure:"services"`

@@ -64,6 +64,8 @@ var keys = []Key{
 	{"replication.encryption", Text, "", "tls", "tls, or plain: then whoever can reach the links can read and change the volumes. The same on both nodes."},
 	{"replication.connect-interval", Duration, "", "500ms", "Time between attempts to connect."},
 	{"replication.resync-max-rate", Size, "bytes per second", "", "Upper limit of a resync, such as 50MiB. No limit when not given."},
+	{"replication.resync-min-rate", Size, "bytes per second", "", "Below this a resync does not make way for the application any more, such as 10MiB. Without it a resync always makes way, and still goes on under any load."},
+	{"replication.checksum-resync", Text, "", "auto", "Whether a resync compares checksums and sends only what differs: auto does after a crash and when a replica that had data gets everything anew, on always, off never."},
 
 	{"volumes[].name", Text, "", "", "Name of a volume: a-z, 0-9 and dashes, up to 32 characters. Required."},
 	{"volumes[].device", Text, "path", "", "Backing device or file on this node; all of it belongs to gemel. Required."},
@@ -72,6 +74,8 @@ var keys = []Key{
 	{"volumes[].protocol", Text, "", "C", "How far a write must have come at the peer before it completes: C written there, B arrived there, A handed to the connection. Under A and B a take-over can lose writes that were not flushed; see protocols.md. `gemel volume protocol` changes it until the replicator restarts."},
 	{"volumes[].takeover-under-a", Text, "", "refuse", "Whether a node takes over by itself when it may lack writes that were completed under protocol A: refuse waits for `gemel grab` or for the old Primary, allow does not."},
 	{"volumes[].al-extents", Number, "extents of 4 MiB", "1237", "How much of the volume may be written without a note in the activity log first, and thus how much is resynced at most after a crash of the Primary. 67 to 65534."},
+	{"volumes[].resync-after", Text, "volume", "", "Name of a volume whose resync comes first: this one's waits while that one runs."},
+	{"volumes[].verify-schedule", Text, "", "", "When the Primary compares both disks by itself, in local time: days and time such as `sun 03:00`, `mon,thu 02:30` or `daily 04:00`. Never when not given."},
 	{"volumes[].mount.path", Text, "directory", "", "Where the Primary mounts the file system. Nothing is mounted when not given."},
 	{"volumes[].mount.type", Text, "", "ext4", "Type of the file system: ext4 or xfs."},
 	{"volumes[].mount.options", Texts, "", "", "Options of the mount, such as noatime."},

@@ -112,6 +112,15 @@ func (d *daemon) Verify(_ context.Context, q control.VerifyRequest) error {
 	return refusal(v.Verify(q))
 }
 
+// Resync pauses or resumes a resync, or changes its limits.
+func (d *daemon) Resync(_ context.Context, q control.ResyncRequest) error {
+	v, err := d.volume(q.Volume)
+	if err != nil {
+		return err
+	}
+	return refusal(v.Resync(q))
+}
+
 // Protocol changes a volume's protocol until the next start.
 func (d *daemon) Protocol(_ context.Context, q control.ProtocolRequest) error {
 	v, err := d.volume(q.Volume)

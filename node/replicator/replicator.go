@@ -77,16 +77,14 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, export fun
 		d.stop()
 		return err
 	}
-	retrying := make(chan struct{})
-	go func() {
-		defer close(retrying)
-		d.retry(ctx)
-	}()
+	beside, end := context.WithCancel(ctx)
+	var loops sync.WaitGroup
+	loops.Go(func() { d.retry(beside) })
+	loops.Go(func() { d.keepTurns(beside) })
 	log.Info("the replicator is up", "node", cfg.Node, "volumes", len(d.slots), "socket", cfg.ReplicatorSocket())
 	err = control.Serve(ctx, socket, d)
-	if ctx.Err() != nil {
-		<-retrying
-	}
+	end()
+	loops.Wait()
 	log.Info("the replicator stops")
 	d.stop()
 	return err

@@ -104,6 +104,12 @@ func (c *Client) Protocol(ctx context.Context, q ProtocolRequest) error {
 	return err
 }
 
+// Resync pauses or resumes a resync, or changes its limits.
+func (c *Client) Resync(ctx context.Context, q ResyncRequest) error {
+	_, err := post[struct{}](ctx, c, PathResync, q, callTimeout)
+	return err
+}
+
 // Prepare asks this node's register for a promise.
 func (c *Client) Prepare(ctx context.Context, q arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
 	return post[arbiter.PrepareReply](ctx, c, PathPrepare, q, callTimeout)

@@ -175,6 +175,15 @@ type Resync struct {
 	Done      int64         `json:"done"`  // bytes
 	Rate      int64         `json:"rate"`  // bytes per second, over the last seconds
 	ETA       time.Duration `json:"eta_ns"`
+	// Waiting is why nothing is copied at the moment, such as "paused by an
+	// operator"; empty when something is.
+	Waiting string `json:"waiting,omitempty"`
+	// Compared: the nodes compare sums, and only what differs is sent. Same was
+	// not, since the target had it; it is part of Done.
+	Compared bool  `json:"compared,omitempty"`
+	Same     int64 `json:"same,omitempty"`
+	MinRate  int64 `json:"min_rate,omitempty"` // bytes per second; 0: none
+	MaxRate  int64 `json:"max_rate,omitempty"`
 }
 
 // Counters count since the replicator started; bytes unless said otherwise.
@@ -268,6 +277,7 @@ const (
 	PathConnect  = "/v1/volume/connect"
 	PathProtocol = "/v1/volume/protocol"
 	PathVerify   = "/v1/volume/verify"
+	PathResync   = "/v1/volume/resync"
 	PathPrepare  = "/v1/vote/prepare"
 	PathAccept   = "/v1/vote/accept"
 	PathRenew    = "/v1/vote/renew"

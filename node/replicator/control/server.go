@@ -59,6 +59,7 @@ type Handler interface {
 	Lease(context.Context, LeaseRequest) error
 	Demote(context.Context, DemoteRequest) error
 	Verify(context.Context, VerifyRequest) error
+	Resync(context.Context, ResyncRequest) error
 	Connect(context.Context, ConnectRequest) error
 	Protocol(context.Context, ProtocolRequest) error
 	Prepare(context.Context, arbiter.PrepareRequest) (arbiter.PrepareReply, error)
@@ -159,6 +160,7 @@ func Mux(h Handler) http.Handler {
 	handle(mux, PathConnect, silent(h.Connect))
 	handle(mux, PathProtocol, silent(h.Protocol))
 	handle(mux, PathVerify, silent(h.Verify))
+	handle(mux, PathResync, silent(h.Resync))
 	handle(mux, PathPrepare, h.Prepare)
 	handle(mux, PathAccept, h.Accept)
 	handle(mux, PathRenew, h.Renew)

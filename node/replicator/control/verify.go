@@ -35,6 +35,8 @@ type VerifyRequest struct {
 
 // Verify is the last verify. Sizes are bytes.
 type Verify struct {
+	// Run counts the verifies that were started since the replicator started.
+	Run     int    `json:"run"`
 	State   string `json:"state"`
 	Waiting string `json:"waiting,omitempty"` // why it does not go on
 	Repair  bool   `json:"repair"`

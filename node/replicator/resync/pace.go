@@ -6,6 +6,9 @@ import "time"
 type Limits struct {
 	// MaxRate in bytes per second; 0: no limit.
 	MaxRate int64
+	// MinRate in bytes per second: below it the application's writes are not
+	// made way for. 0: they always are, but some always goes on.
+	MinRate int64
 }
 
 // The window is how many bytes may be under way. It follows what was delivered
@@ -44,6 +47,8 @@ type Pace struct {
 
 	budget   int64 // bytes that MaxRate allows now
 	budgeted time.Duration
+	owed     int64 // bytes by which MinRate was missed
+	counted  time.Duration
 
 	total, done int64
 	marks       [rateMarks]mark
@@ -57,7 +62,7 @@ type mark struct {
 
 // NewPace starts the account of a resynchronisation of total bytes.
 func NewPace(now time.Duration, total int64, limits Limits) *Pace {
-	p := &Pace{limits: limits, window: startWindow, rising: true, adjusted: now, budgeted: now, total: total}
+	p := &Pace{limits: limits, window: startWindow, rising: true, adjusted: now, budgeted: now, counted: now, total: total}
 	for i := range p.marks {
 		p.marks[i].at = now
 	}
@@ -66,7 +71,7 @@ func NewPace(now time.Duration, total int64, limits Limits) *Pace {
 
 // SetLimits changes the limits from now on.
 func (p *Pace) SetLimits(limits Limits) {
-	p.limits, p.budget = limits, min(p.budget, 0)
+	p.limits, p.budget, p.owed = limits, min(p.budget, 0), 0
 }
 
 // Allow returns how many more bytes may be started with inFlight under way.
@@ -76,7 +81,7 @@ func (p *Pace) Allow(now time.Duration, inFlight int64, busy bool) int64 {
 	if busy {
 		p.busyTill = now + busySpan
 	}
-	if busy = now < p.busyTill; busy {
+	if busy = now < p.busyTill && !p.behind(now); busy {
 		room = min(room, busyWindow)
 	}
 	room -= inFlight
@@ -89,6 +94,17 @@ func (p *Pace) Allow(now time.Duration, inFlight int64, busy bool) int64 {
 	}
 	p.refill(now)
 	return min(room, p.budget)
+}
+
+// behind reports whether less than MinRate was delivered. At most a second's
+// worth is made up for.
+func (p *Pace) behind(now time.Duration) bool {
+	if p.limits.MinRate == 0 {
+		return false
+	}
+	p.owed = min(p.owed+int64(float64(p.limits.MinRate)*(now-p.counted).Seconds()), p.limits.MinRate)
+	p.counted = now
+	return p.owed > 0
 }
 
 // refill lets MaxRate run on; at most 100 ms worth of it is saved up, but never
@@ -109,6 +125,7 @@ func (p *Pace) Delivered(now time.Duration, n int64) {
 	}
 	p.acked += n
 	p.done += n
+	p.owed = max(p.owed-n, -p.limits.MinRate)
 	if span := now - p.adjusted; span >= adjustEvery {
 		p.adjust(now, span)
 	}

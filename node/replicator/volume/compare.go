@@ -72,7 +72,9 @@ func (v *Volume) Verify(req control.VerifyRequest) (err error) {
 	v.event(func(now time.Duration) {
 		switch req.Action {
 		case control.ActionStart:
-			err = v.core.VerifyStart(now, req.From, req.MaxRate, req.Repair)
+			if err = v.core.VerifyStart(now, req.From, req.MaxRate, req.Repair); err == nil {
+				v.verifies++
+			}
 		case control.ActionPause:
 			err = v.core.VerifyPause(now)
 		case control.ActionResume:
@@ -92,7 +94,7 @@ func (v *Volume) verifyState(now time.Duration) *control.Verify {
 	if !ok {
 		return nil
 	}
-	s := &control.Verify{State: verifyWord(&w), Repair: w.Repair, Waiting: w.Waiting, Pos: w.Pos, Total: w.Total,
+	s := &control.Verify{Run: v.verifies, State: verifyWord(&w), Repair: w.Repair, Waiting: w.Waiting, Pos: w.Pos, Total: w.Total,
 		Rate: w.Rate, ETA: w.ETA, MaxRate: w.MaxRate, Found: w.Found, Repaired: w.Repaired, Skipped: w.Skipped,
 		Unreadable: w.Unreadable, More: w.More, Problem: w.Problem}
 	for _, r := range w.Ranges {
@@ -113,4 +115,40 @@ func verifyWord(w *core.Verification) string {
 		return control.VerifyFinished
 	}
 	return control.VerifyStopped
+}
+
+// Resync pauses or resumes the copying of this node, or changes its limits.
+func (v *Volume) Resync(req control.ResyncRequest) (err error) {
+	v.event(func(now time.Duration) {
+		l := v.core.Limits()
+		l.MinRate, l.MaxRate = change(l.MinRate, req.MinRate), change(l.MaxRate, req.MaxRate)
+		switch {
+		case !v.core.View(now).Primary:
+			err = core.ErrNotPrimary
+		case l.MaxRate > 0 && l.MinRate > l.MaxRate:
+			err = &control.Error{Code: control.CodeBadRequest, Message: "the lowest rate of a resync is above the highest"}
+		case req.Action != "" && req.Action != control.ActionPause && req.Action != control.ActionResume:
+			err = &control.Error{Code: control.CodeBadRequest, Message: "a resync can be paused and resumed, not " + req.Action}
+		default:
+			v.core.ResyncLimits(now, l)
+			if req.Action != "" {
+				v.core.ResyncPause(now, req.Action == control.ActionPause)
+			}
+		}
+	})
+	return v.named(err)
+}
+
+// change is a limit after a request: 0 leaves it, below 0 removes it.
+func change(limit, wanted int64) int64 {
+	if wanted == 0 {
+		return limit
+	}
+	return max(wanted, 0)
+}
+
+// HoldResync holds the copying with the reason why: it is another volume's turn.
+// Empty: it goes on.
+func (v *Volume) HoldResync(why string) {
+	v.event(func(now time.Duration) { v.core.ResyncHold(now, why) })
 }

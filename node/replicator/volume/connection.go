@@ -263,54 +263,50 @@ func (v *Volume) drop(why error) {
 // the generation to carry in Bitmap, the source's in Current, all bytes in ID.
 func toWire(m *core.Msg) wire.Header {
 	h := wire.Header{ID: m.ID, Offset: m.Range.Off, Span: uint32(m.Range.Len)}
+	h.Type, h.Flags = words[m.Kind].t, words[m.Kind].f
 	switch m.Kind {
 	case core.Data:
 		putOp(&h, m.Op)
 		putWaits(&h, m)
-	case core.ResyncData:
-		h.Type = wire.TypeResyncWrite
-	case core.Ack:
-		h.Type = wire.TypeWriteAck
-	case core.Barrier:
-		h.Type = wire.TypeBarrier
-	case core.BarrierAck:
-		h.Type = wire.TypeBarrierAck
 	case core.Bits:
-		h.Type, h.ID, h.Offset = wire.TypeBitmap, 0, int64(m.ID)*64*block.Size
-		h.Span = uint32(len(m.Words)) * 64 * block.Size
-	case core.BitsEnd:
-		h.Type, h.Flags = wire.TypeBitmap, wire.FlagLast
-	case core.Begin:
-		h.Type = wire.TypeState
-	case core.BeginAck:
-		h.Type, h.Flags = wire.TypeState, wire.FlagReply
+		h.ID, h.Offset, h.Span = 0, int64(m.ID)*64*block.Size, uint32(len(m.Words))*64*block.Size
 	case core.End:
-		h.Type, h.ID = wire.TypeResyncDone, uint64(m.Gen)
-	case core.EndAck:
-		h.Type, h.Flags = wire.TypeResyncDone, wire.FlagReply
-	case core.ReadRequest:
-		h.Type = wire.TypeReadRequest
-	case core.ReadReply:
-		h.Type = wire.TypeReadReply
-	case core.ReadFailed:
-		h.Type, h.Flags = wire.TypeReadReply, wire.FlagFailed
-	case core.Received:
-		h.Type = wire.TypeReceived
+		h.ID = uint64(m.Gen)
 	case core.Terms, core.TermsAck:
-		h.Type, h.ID, h.Code = wire.TypeProtocol, 0, uint32(m.ID)
-		if m.Kind == core.TermsAck {
-			h.Flags = wire.FlagReply
-		}
-	case core.Ask:
-		h.Type = wire.TypeAsk
+		h.ID, h.Code = 0, uint32(m.ID)
 	case core.Sums:
-		if h.Type = wire.TypeSums; m.Bad {
+		if m.Bad {
 			h.Flags = wire.FlagFailed
 		}
-	case core.VerifyNote:
-		h.Type = wire.TypeVerify
 	}
 	return h
+}
+
+// words names the type and flags of a message whose header needs no more.
+var words = [...]struct {
+	t wire.Type
+	f wire.Flags
+}{
+	core.Data:        {},
+	core.ResyncData:  {t: wire.TypeResyncWrite},
+	core.Ack:         {t: wire.TypeWriteAck},
+	core.Barrier:     {t: wire.TypeBarrier},
+	core.BarrierAck:  {t: wire.TypeBarrierAck},
+	core.Bits:        {t: wire.TypeBitmap},
+	core.BitsEnd:     {t: wire.TypeBitmap, f: wire.FlagLast},
+	core.Begin:       {t: wire.TypeState},
+	core.BeginAck:    {t: wire.TypeState, f: wire.FlagReply},
+	core.End:         {t: wire.TypeResyncDone},
+	core.EndAck:      {t: wire.TypeResyncDone, f: wire.FlagReply},
+	core.ReadRequest: {t: wire.TypeReadRequest},
+	core.ReadReply:   {t: wire.TypeReadReply},
+	core.ReadFailed:  {t: wire.TypeReadReply, f: wire.FlagFailed},
+	core.Received:    {t: wire.TypeReceived},
+	core.Terms:       {t: wire.TypeProtocol},
+	core.TermsAck:    {t: wire.TypeProtocol, f: wire.FlagReply},
+	core.Ask:         {t: wire.TypeAsk},
+	core.Sums:        {t: wire.TypeSums},
+	core.VerifyNote:  {t: wire.TypeVerify},
 }
 
 func fromWire(m *link.Message) (core.Msg, error) {

@@ -289,7 +289,7 @@ func (v *Volume) State() control.VolumeState {
 		s.Problem = w.Problem.Error() + "; replace the device, then run `gemel volume create`"
 	}
 	s.Verify = v.verifyState(now)
-	if w.Resync.Running {
+	if w.Resync.Running || w.Resync.Waiting != "" {
 		s.Resync = progress(w.Resync)
 	}
 	return s
@@ -300,7 +300,8 @@ func progress(r core.Resync) *control.Resync {
 	if r.Source {
 		direction = "source"
 	}
-	return &control.Resync{Direction: direction, Full: r.Full, Total: r.Total, Done: r.Done, Rate: r.Rate, ETA: r.ETA}
+	return &control.Resync{Direction: direction, Full: r.Full, Total: r.Total, Done: r.Done, Rate: r.Rate, ETA: r.ETA,
+		Waiting: r.Waiting, Compared: r.Compared, Same: r.Same, MinRate: r.Limits.MinRate, MaxRate: r.Limits.MaxRate}
 }
 
 func peerDisk(w core.View) string {

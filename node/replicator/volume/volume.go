@@ -70,6 +70,7 @@ type Options struct {
 	Protocol        block.Protocol
 	Lease           time.Duration // longest lease this voter may have granted before its restart
 	Resync          resync.Limits
+	Checksums       core.Checksums
 	AfterSplit      handshake.Policy // what settles a split brain without a human
 	LogSlots        int              // extents of 4 MiB that can be hot; 0: activity.SlotsDefault
 	// Changed is called, without locks held, after every change of State that a
@@ -132,6 +133,7 @@ type Volume struct {
 	counters   counters
 	dirtyState bool   // Changed is due
 	seq        uint64 // changes that the core does not count
+	verifies   int    // that were started
 
 	crew    *crew         // at the disk
 	kick    chan struct{} // connect again now
@@ -177,7 +179,7 @@ func New(o Options) (*Volume, error) {
 	super := o.Store.Super()
 	v.register, v.record = arbiter.Boot(super.Register, Now(), o.Lease), super.Register
 	v.core = core.New(core.Config{Self: o.Node, Usable: o.Store.DataSize(), WriteTimeout: writeWaits * o.PeerTimeout,
-		BarrierAfter: time.Second, DiskTimeout: o.DiskTimeout, Resync: o.Resync, Log: set, LogSlots: o.LogSlots,
+		BarrierAfter: time.Second, DiskTimeout: o.DiskTimeout, Resync: o.Resync, Checksums: o.Checksums, Log: set, LogSlots: o.LogSlots,
 		PageWords: meta.PageWords, Protocol: o.Protocol, Seed: o.Seed}, metaOf(&super), words, super.Register)
 	v.mu.Lock()
 	v.run()

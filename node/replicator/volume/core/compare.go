@@ -18,6 +18,7 @@ func (c *Core) asked(now time.Duration, m Msg) {
 	}
 	q := c.alloc(digesting, m.Range)
 	q.remote, q.session, q.completed = m.ID, c.session, true
+	c.sums = c.sums || c.phase == syncing
 	if c.theirsOverlap(q.r) {
 		c.asks = append(c.asks, q)
 		return
@@ -59,13 +60,16 @@ func (c *Core) reask() {
 // digested answers the Primary, if it is still the one that asked. A read error
 // takes nothing out of service: the piece may never be read again, and the
 // answer lets a repair write it.
-func (c *Core) digested(q *request) {
+func (c *Core) digested(now time.Duration, q *request) {
 	if c.phase != off && !c.primary && q.session == c.session && c.peerEpoch >= c.register.Promised {
 		m := Msg{Kind: Sums, ID: q.remote, Range: q.r, Bad: q.err != nil}
 		if !m.Bad {
 			m.Payload = q.id
 		}
 		c.send(m)
+		if c.phase == syncing {
+			c.pace.Delivered(now, q.r.Len)
+		}
 	}
 	c.finish(q)
 }

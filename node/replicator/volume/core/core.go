@@ -163,6 +163,7 @@ type Core struct {
 	barrierWanted bool
 	tasks         []task     // Secondary: barriers, ends and terms in order
 	asks          []*request // Secondary: questions behind a write
+	pauses        pauses
 	verify        verify
 
 	terms     terms
@@ -172,14 +173,15 @@ type Core struct {
 	behind    []*request // Secondary: wait until what came before is written
 	unwritten int        // Secondary: writes of the application at the disk
 
-	pace     *resync.Pace
-	full     bool
-	resyncIn int64  // bytes of resync under way
-	losing   losing // what a replica that was given up keeps first
-	sums     bool   // this resync compares before it copies
-	problem  error
-	count    Counters
-	seqState uint64
+	pace       *resync.Pace
+	full       bool
+	resyncIn   int64  // bytes of resync under way
+	losing     losing // what a replica that was given up keeps first
+	sums       bool   // this resync compares before it copies
+	sameBefore int64  // count.Same when it began
+	problem    error
+	count      Counters
+	seqState   uint64
 }
 
 // Counters count bytes of payload since New. Same was compared by a resync and

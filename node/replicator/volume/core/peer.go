@@ -88,7 +88,7 @@ func (c *Core) begin(now time.Duration) {
 	if c.phase != idle || c.verdict != handshake.SourceBitmap && c.verdict != handshake.SourceFull || c.setHasPeer() {
 		return
 	}
-	if c.verdict == handshake.SourceBitmap && !c.bitsArrived {
+	if c.verdict == handshake.SourceBitmap && !c.bitsArrived || c.pauses.why() != "" && c.beginVersion == 0 {
 		return
 	}
 	if c.beginVersion == 0 {
@@ -167,6 +167,7 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) (wanted ID) {
 		if c.began && c.phase == idle {
 			c.phase = syncing
 			c.pace = resync.NewPace(now, c.dirty.Bytes(), c.cfg.Resync)
+			c.sameBefore = c.count.Same
 			c.changed()
 		}
 	case EndAck:
@@ -288,6 +289,9 @@ func (c *Core) pump(now time.Duration) {
 		return
 	}
 	for c.dirty.Bytes() > 0 {
+		if c.pauses.why() != "" {
+			return
+		}
 		room := c.pace.Allow(now, c.resyncIn, c.appBusy > 0)
 		if room < block.Size || room < minExtent && c.resyncIn > 0 {
 			return

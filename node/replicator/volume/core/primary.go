@@ -81,7 +81,7 @@ func (c *Core) LocalDone(now time.Duration, id ID, err error) {
 	case checking:
 		c.ownSums(now, q)
 	case digesting:
-		c.digested(q)
+		c.digested(now, q)
 	case theirWrite:
 		c.theirsDone(now, q)
 	case serving:

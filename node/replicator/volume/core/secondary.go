@@ -102,7 +102,7 @@ func (c *Core) theirWrite(now time.Duration, m Msg) ID {
 	c.count.Received += m.Op.payloadOf(m.Range)
 	if m.Kind == ResyncData {
 		c.count.Resynced += m.Range.Len
-		if c.pace != nil {
+		if c.pace != nil && !c.sums {
 			c.pace.Delivered(now, m.Range.Len)
 		}
 	}
@@ -176,7 +176,7 @@ func (c *Core) becomeTarget(now time.Duration, m Msg) {
 		c.meta.Gen.Push(c.meta.Gen.Current)
 		c.meta.Gen.Current = m.Gen
 	}
-	c.full = m.Full
+	c.full, c.sums = m.Full, false
 	c.pace = resync.NewPace(now, int64(m.ID), resync.Limits{})
 	c.meta.Inconsistent, c.meta.Created, c.meta.Crashed = true, false, false
 	c.meta.Discard, c.meta.KeepUndo, c.meta.Ending = false, false, false

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"gemel/node/block"
+	"gemel/node/replicator/resync"
 )
 
 // This file is the operator's part of the simulation, verifies and pauses, and
@@ -53,10 +54,21 @@ func (s *sim) operate(n *simNode) {
 	if !n.up {
 		return
 	}
-	switch s.rng.Intn(8) {
-	case 0:
+	if s.calm {
+		n.core.ResyncHold(s.now, "")
+		n.core.ResyncLimits(s.now, resync.Limits{})
+		n.core.ResyncPause(s.now, false)
+	}
+	switch k := s.rng.Intn(12); {
+	case k > 9 && !s.calm:
+		n.core.ResyncPause(s.now, s.rng.Intn(2) == 0)
+	case k == 9 && !s.calm:
+		n.core.ResyncHold(s.now, [2]string{"", "another volume's turn"}[s.rng.Intn(2)])
+	case k == 8 && !s.calm:
+		n.core.ResyncLimits(s.now, resync.Limits{MaxRate: s.rng.Int63n(2) << 20, MinRate: s.rng.Int63n(2) << 10})
+	case k == 0:
 		_ = n.core.VerifyStop(s.now)
-	case 1:
+	case k == 1:
 		_ = n.core.VerifyPause(s.now)
 	default:
 		if n.core.VerifyStart(s.now, int64(s.rng.Intn(simBlocks))*block.Size, 0, s.rng.Intn(2) == 0) != nil {
@@ -152,6 +164,10 @@ func (s *sim) verifyFlipped(repair, cuts bool) (found, rewritten, healed int) {
 	_ = p.core.VerifyStop(s.now)
 	s.do(p)
 	s.calm = true
+	for _, n := range s.nodes {
+		n.core.ResyncPause(s.now, false)
+		n.core.ResyncHold(s.now, "")
+	}
 	flipped, before := s.flip(o), len(s.truth)
 	s.logf("flipped on %d: %v", o.id, flipped)
 	for err := error(ErrNotInSync); err != nil; err = p.core.VerifyStart(s.now, 0, 0, repair) {

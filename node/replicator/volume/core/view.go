@@ -6,6 +6,7 @@ import (
 	"gemel/node/arbiter"
 	"gemel/node/block"
 	"gemel/node/replicator/handshake"
+	"gemel/node/replicator/resync"
 )
 
 // View is what the core shows. It is a copy.
@@ -44,6 +45,10 @@ type Resync struct {
 	Running, Source, Full bool
 	Total, Done, Rate     int64
 	ETA                   time.Duration
+	Waiting               string // why nothing is copied at the moment
+	Compared              bool   // what differs is copied only
+	Same                  int64  // bytes that did not have to be sent; the source's
+	Limits                resync.Limits
 }
 
 // View returns the state of the replica at now.
@@ -71,10 +76,17 @@ func (c *Core) View(now time.Duration) View {
 }
 
 func (c *Core) viewResync(now time.Duration, v *View) {
+	if c.primary && c.phase == idle && !c.began && c.pauses.why() != "" && c.dirty.Bytes() > 0 {
+		v.Resync = Resync{Source: true, Waiting: c.pauses.why(), Total: c.dirty.Bytes(), Limits: c.cfg.Resync}
+		return
+	}
 	if c.pace == nil || c.phase != syncing && !(c.primary && c.phase == finishing) {
 		return
 	}
-	v.Resync = Resync{Running: true, Source: c.primary, Full: c.full}
+	v.Resync = Resync{Running: true, Source: c.primary, Full: c.full, Compared: c.sums, Same: c.count.Same - c.sameBefore}
+	if c.primary {
+		v.Resync.Waiting, v.Resync.Limits = c.pauses.why(), c.cfg.Resync
+	}
 	v.Resync.Total, v.Resync.Done, v.Resync.Rate, v.Resync.ETA = c.pace.Progress(now)
 	if !c.primary {
 		v.OutOfSync = max(v.Resync.Total-v.Resync.Done, 0)

@@ -1,0 +1,51 @@
+package replicator
+
+import (
+	"context"
+	"fmt"
+
+	"gemel/node/config"
+	"gemel/node/replicator/control"
+	"gemel/node/replicator/volume/core"
+)
+
+// checksums translates the configuration's words.
+var checksums = map[string]core.Checksums{config.ChecksumAuto: core.ChecksumsAuto, config.ChecksumOn: core.ChecksumsOn,
+	config.ChecksumOff: core.ChecksumsOff}
+
+// keepTurns lets one volume's resync wait for another's, as the configuration
+// orders them, until ctx ends.
+func (d *daemon) keepTurns(ctx context.Context) {
+	for ctx.Err() == nil {
+		states, changed := d.State()
+		for _, s := range d.slots {
+			if s.conf.ResyncAfter == "" {
+				continue
+			}
+			if v, err := s.running(); err == nil {
+				v.HoldResync(turnOf(s.conf.ResyncAfter, states))
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
+	}
+}
+
+// turnOf returns why a resync that comes after the volume first has to wait;
+// empty when it has not. One that an operator paused is not waited for.
+func turnOf(first string, states []control.VolumeState) string {
+	for i := range states {
+		s := &states[i]
+		if s.Name != first || s.Connection != control.Connected {
+			continue
+		}
+		paused := s.Resync != nil && s.Resync.Waiting == core.PausedByOperator
+		behind := s.Resync != nil || s.Role == control.Primary && s.OutOfSync > 0
+		if behind && !paused {
+			return fmt.Sprintf("volume %s is resynced first", first)
+		}
+	}
+	return ""
+}
