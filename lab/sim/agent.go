@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/block"
 	"gemel/node/failover"
 	"gemel/node/replicator/control"
 	"gemel/node/replicator/volume"
@@ -27,7 +28,7 @@ func newAgent(b *box) *agent {
 	a := &agent{b: b, w: b.w, m: failover.New(failover.Config{
 		Self: b.id, SelfName: names[b.id], PeerName: names[1-b.id], WitnessName: names[2], Volume: "data",
 		Links: []string{"private", "lan"}, Heartbeat: heartbeat, MinorBeats: 3, Major: major, Lease: leaseTerm,
-		Renew: renewEvery, BootWait: bootWait, StepTimeout: stepTimeout})}
+		TakeoverUnderA: b.w.plan.TakeoverUnderA, Renew: renewEvery, BootWait: bootWait, StepTimeout: stepTimeout})}
 	a.after(0, a.tick)
 	a.after(b.dice.span(0, heartbeat), a.beat)
 	a.after(0, a.poll)
@@ -151,6 +152,9 @@ func (r *replicator) report() failover.ReplicaReport {
 		Primary: v.Primary, Epoch: v.Reign, Record: r.record, Chosen: v.Chosen, WantShrink: v.WantShrink,
 		ReadyToGrow: v.ReadyToGrow, CrashedPrimary: v.Crashed, Connected: v.Connected, LeaseLeft: v.Lease - now,
 	}
+	if v.MayLack != block.ProtocolC {
+		out.MayLack = v.MayLack.String()
+	}
 	if v.Problem != nil {
 		out.Problem = v.Problem.Error()
 	}
@@ -195,6 +199,7 @@ func (a *agent) word() failover.PeerReport {
 	if !a.known {
 		return word
 	}
+	word.MayLack = a.last.MayLack
 	if a.last.Chosen.Newer(word.Chosen) {
 		word.Chosen = a.last.Chosen
 	}

@@ -288,7 +288,7 @@ func (e *end) deliver(h wire.Header, raw []byte) {
 	if id != 0 {
 		r.keep(id, &m, payload)
 	}
-	if id != 0 && m.Kind != core.ReadReply {
+	if id != 0 && (m.Kind == core.Data || m.Kind == core.ResyncData) {
 		r.w.truth.taken(r, &m)
 	}
 	switch m.Kind {

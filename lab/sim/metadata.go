@@ -96,7 +96,11 @@ func (r *replicator) savePages() {
 func (r *replicator) writeLog() {
 	t := r.core.Transaction()
 	r.w.stats.Logged++
-	r.atDisk(r.syncLatency(), &diskOp{run: func() error { return r.store.WriteLog(t) }, meta: true}, func(err error) {
+	run := func() error { return r.store.WriteLog(t) }
+	if r.cutHere(run) {
+		return
+	}
+	r.atDisk(r.syncLatency(), &diskOp{run: run, meta: true}, func(err error) {
 		r.core.Logged(r.b.clock(), err)
 		r.run()
 	})
@@ -125,12 +129,7 @@ func (r *replicator) writeMeta() {
 
 // update runs one update of the metadata.
 func (r *replicator) update(run func() error, done func(error)) {
-	b := r.b
-	if b.updates++; b.updates == b.cutUpdate {
-		b.cutMeta = b.cutRequest
-	}
-	if b.cutMeta > 0 {
-		r.cutPower(run)
+	if r.cutHere(run) {
 		return
 	}
 	r.atDisk(r.syncLatency(), &diskOp{run: run, meta: true}, func(err error) {
@@ -142,6 +141,19 @@ func (r *replicator) update(run func() error, done func(error)) {
 		r.run()
 		r.witnessRecord()
 	})
+}
+
+// cutHere reports whether the power fails in the middle of this update.
+func (r *replicator) cutHere(run func() error) bool {
+	b := r.b
+	if b.updates++; b.updates == b.cutUpdate {
+		b.cutMeta = b.cutRequest
+	}
+	if b.cutMeta == 0 {
+		return false
+	}
+	r.cutPower(run)
+	return true
 }
 
 // errDisk is the answer of a disk that fails.

@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/block"
 	"gemel/node/failover"
+	"gemel/node/replicator/volume/core"
 )
 
 // Kind is a kind of fault.
@@ -33,7 +35,9 @@ const (
 	CutInResync  // power cut of one box in the middle of the next resync
 	BadReads     // the disk of one box fails at some reads of the application
 	BadWrites    // and at writes and syncs, until somebody looks after it
-	kinds        = int(BadWrites) + 1
+	SetProtocol  // an operator changes the protocol of both nodes
+	Verify       // an operator has both disks compared while they are used
+	kinds        = int(Verify) + 1
 )
 
 var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", "power cut of both boxes",
@@ -41,7 +45,7 @@ var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", 
 	"one direction cut", "private link cut", "box cut off from the witness", "box paused", "slow disk", "slow network",
 	"switchover ordered", "writes of an old reign replayed",
 	"power cut inside a resync", "reads that fail",
-	"writes that fail"}
+	"writes that fail", "protocol changed", "verify ordered"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -74,6 +78,12 @@ type Plan struct {
 	Faults     []Fault       // by time
 	ResyncRate int64         // bytes per second, 0: no limit
 	Extent     int64         // bytes of one piece of a resync
+	Checksums  core.Checksums
+	// Early has writes complete early: under Protocol at first, then as
+	// SetProtocol says. Otherwise it is protocol C all the time.
+	Early          bool
+	Protocol       block.Protocol
+	TakeoverUnderA bool
 }
 
 // Draw makes the plan of a seed.
@@ -82,6 +92,10 @@ func Draw(seed uint64) Plan {
 	p := Plan{Seed: seed, Length: dice.span(8*time.Second, 40*time.Second), Extent: 64 << 10}
 	if dice.one(3) {
 		p.ResyncRate = 256<<10 + dice.Int64N(1<<20)
+	}
+	p.Checksums = core.Checksums(dice.IntN(3))
+	if p.Early = dice.one(3); p.Early {
+		p.Protocol, p.TakeoverUnderA = block.Protocol(dice.IntN(3)), dice.one(2)
 	}
 	at := dice.span(time.Second, 8*time.Second)
 	for at < p.Length {
@@ -95,7 +109,7 @@ func Draw(seed uint64) Plan {
 }
 
 // odds of the kinds.
-var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8, 4, 3}
+var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8, 4, 3, 8, 5}
 
 func drawFault(dice dice, at time.Duration) Fault {
 	total := 0
@@ -121,6 +135,10 @@ func drawFault(dice dice, at time.Duration) Fault {
 		f.N = 1 + dice.IntN(5)
 	case CutInResync:
 		f.N = dice.IntN(1000)
+	case SetProtocol:
+		f.N = dice.IntN(3)
+	case Verify:
+		f.N = dice.IntN(blocks)
 	case BadReads, BadWrites:
 		f.N = 1 + dice.IntN(3)
 	case SlowDisk:
@@ -164,20 +182,12 @@ func (w *world) inject(f Fault) {
 	case WitnessPower:
 		w.witness.powerOff()
 		over = w.witness.start
+	case BadReads, BadWrites, SlowDisk:
+		over = b.ail(f)
+	case Switchover, SetProtocol, Verify:
+		w.order(b, f)
 	case Pause:
 		b.paused = max(b.paused, w.now+f.For)
-	case BadReads:
-		b.badReads = f.N
-	case BadWrites:
-		b.badWrites = f.N
-		over = b.repair
-	case SlowDisk:
-		b.slow = f.N
-		over = func() { b.slow = 1 }
-	case Switchover:
-		if b.agent != nil {
-			b.agent.feed(failover.Order{ID: uint64(w.now), Kind: failover.OrderSwitchover})
-		}
 	case ReplayOld:
 		b.replayOld()
 	case CutInResync:
@@ -192,6 +202,59 @@ func (w *world) inject(f Fault) {
 				over()
 			}
 		})
+	}
+}
+
+// ail makes the disk sick; it returns the cure.
+func (b *box) ail(f Fault) (cure func()) {
+	switch f.Kind {
+	case BadReads:
+		b.badReads = f.N
+		return func() {}
+	case BadWrites:
+		b.badWrites = f.N
+		return b.repair
+	}
+	b.slow = f.N
+	return func() { b.slow = 1 }
+}
+
+// order is an operator's.
+func (w *world) order(b *box, f Fault) {
+	switch f.Kind {
+	case Switchover:
+		if b.agent != nil {
+			b.agent.feed(failover.Order{ID: uint64(w.now), Kind: failover.OrderSwitchover})
+		}
+	case SetProtocol:
+		w.setProtocol(block.Protocol(f.N))
+	case Verify:
+		w.verify(f)
+	}
+}
+
+// setProtocol is an operator's order to both replicators, in worlds in which
+// writes may complete early.
+func (w *world) setProtocol(p block.Protocol) {
+	if !w.plan.Early {
+		return
+	}
+	w.protocol = p
+	for _, b := range w.boxes {
+		if b.repl != nil {
+			b.repl.core.SetProtocol(p)
+			b.repl.run()
+		}
+	}
+}
+
+// verify is an operator's order to compare from block f.N on.
+func (w *world) verify(f Fault) {
+	for _, b := range w.boxes {
+		if b.repl != nil && b.device {
+			_ = b.repl.core.VerifyStart(b.clock(), int64(f.N)*blockSize, w.plan.ResyncRate, f.N%2 == 0)
+			b.repl.run()
+		}
 	}
 }
 

@@ -7,4 +7,4 @@ const someSeeds = 150
 
 // someBoundaries: one write boundary in so many; GEMEL_BOUNDARIES=all takes
 // them all.
-const someBoundaries = 7
+const someBoundaries = 25

@@ -6,4 +6,4 @@ package sim
 // one goroutine; make sim plays more without it.
 const someSeeds = 12
 
-const someBoundaries = 60
+const someBoundaries = 200

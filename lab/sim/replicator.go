@@ -75,7 +75,8 @@ func newReplicator(b *box) *replicator {
 	r.register = arbiter.Boot(super.Register, b.clock(), leaseTerm)
 	r.core = core.New(core.Config{
 		Self: b.id, Usable: blocks * blockSize, WriteTimeout: 6 * peerTimeout, DiskTimeout: diskTimeout, BarrierAfter: time.Second,
-		Resync: resync.Limits{MaxRate: b.w.plan.ResyncRate}, Extent: b.w.plan.Extent, Seed: b.dice.Uint64(),
+		Resync: resync.Limits{MaxRate: b.w.plan.ResyncRate}, Extent: b.w.plan.Extent, Checksums: b.w.plan.Checksums,
+		Protocol: b.w.protocol, Seed: b.dice.Uint64(),
 		Log: set, LogSlots: logSlots, LogExtent: logExtent, PageWords: meta.PageWords,
 	}, volume.Remembered(&super), words[:blocks/64], super.Register)
 	b.w.tell("the replicator of %s starts: %s", names[b.id], helloWords(r.core.Hello()))
@@ -317,10 +318,10 @@ func (r *replicator) demote(clean bool, done func(err string)) {
 		done(err.Error())
 		return
 	}
-	answered := false
+	answered, asked := false, r.b.agent
 	q := r.w.truth.flush(r.b)
 	q.then = func(ok bool) {
-		if answered {
+		if answered || r.b.agent != asked { // an order dies with who gave it
 			return
 		}
 		answered = true
@@ -328,7 +329,9 @@ func (r *replicator) demote(clean bool, done func(err string)) {
 			done("the flush failed")
 			return
 		}
-		r.demoteNow(done)
+		r.core.Leave()
+		r.when(10*time.Second, r.core.Left, func(bool) { r.demoteNow(done) })
+		r.run()
 	}
 	r.requests[id] = q
 	r.after(20*time.Second, func() {

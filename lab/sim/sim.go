@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/block"
 )
 
 // Options of Run.
@@ -114,18 +115,19 @@ const healLimit = 90 * time.Second
 
 // world is everything of one run.
 type world struct {
-	plan    Plan
-	now     time.Duration // true time
-	queue   queue
-	events  uint64
-	trace   uint64
-	boxes   [2]*box
-	witness *witness
-	net     network
-	truth   *truth
-	stats   Stats
-	chance  chances
-	calm    bool // no faults any more
+	plan     Plan
+	now      time.Duration // true time
+	queue    queue
+	events   uint64
+	trace    uint64
+	boxes    [2]*box
+	witness  *witness
+	net      network
+	truth    *truth
+	stats    Stats
+	chance   chances
+	calm     bool           // no faults any more
+	protocol block.Protocol // as configured on both nodes
 	// cutResync are faults that wait for the next resync.
 	cutResync []Fault
 	done      bool
@@ -166,7 +168,7 @@ func (w *world) catch() {
 }
 
 func newWorld(p Plan, o Options) *world {
-	w := &world{plan: p, keep: o.Story, chance: newChances(p.Seed), now: time.Second}
+	w := &world{plan: p, keep: o.Story, chance: newChances(p.Seed), now: time.Second, protocol: p.Protocol}
 	w.truth = newTruth(w)
 	w.witness = &witness{w: w}
 	w.witness.stable.Fresh = true

@@ -89,7 +89,7 @@ func (t *truth) newest(n int64) uint64 {
 func (t *truth) answered(r *replicator, q *request, err error) {
 	t.w.mark(200, uint64(q.box), q.number, uint64(len(q.data)))
 	if q.then != nil {
-		defer func() { q.then(err == nil) }()
+		r.after(0, func() { q.then(err == nil) })
 	}
 	if err != nil {
 		if r.core.View(0).Primary && r.core.Problem() == nil && !q.mend {
@@ -134,6 +134,10 @@ func (t *truth) acknowledged(r *replicator, q *request) {
 			q.stable |= arbiter.Only(b.id)
 		} else if b.lost >= q.submitted && b.lost != 0 {
 			q.lost |= arbiter.Only(b.id)
+			continue
+		}
+		if t.w.plan.Early && b != r.b && !q.fua {
+			q.lost |= arbiter.Only(b.id) // it may be on its way
 			continue
 		}
 		q.held |= arbiter.Only(b.id)
@@ -308,9 +312,14 @@ func (t *truth) grown(owner arbiter.NodeID) {
 	r := t.w.boxes[owner].repl
 	lost := t.w.boxes[1-owner].lost
 	for _, q := range t.open {
+		before := r != nil && q.acked <= r.endSent && r.endSent > lost
+		if t.w.plan.Early && !before {
+			q.lost |= peer
+			continue
+		}
 		q.held |= peer
 		q.lost &^= peer
-		if r != nil && q.acked <= r.endSent && r.endSent > lost {
+		if before {
 			q.stable |= peer
 		}
 	}

@@ -13,6 +13,14 @@ import (
 
 // look compares the disks now and then, and ends the run when all is whole.
 func (w *world) look() {
+	for _, b := range w.boxes {
+		if b.repl == nil {
+			continue
+		}
+		if m, _ := b.repl.core.Meta(); m.Verify.Found > 0 {
+			w.broken("a verify finds nothing where nothing was damaged", "%s: %d bytes", names[b.id], m.Verify.Found)
+		}
+	}
 	p := w.whole()
 	if p != nil && w.settled(p) {
 		w.compare(p)

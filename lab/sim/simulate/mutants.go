@@ -25,9 +25,8 @@ const coreRoom = "node/replicator/volume/core/"
 
 var mutants = []mutant{
 	{"acknowledge before the peer wrote", []change{{coreRoom + "primary.go",
-		"if !q.localDone || !q.acked && c.needPeer() {", "if !q.localDone {"}}},
-	{"bit cleared before the barrier", []change{{coreRoom + "peer.go",
-		"c.remember(now, q.r)\n", "if q.kind != copying {\n\t\tc.remember(now, q.r)\n\t}\n"}}},
+		"return c.peerDone(q)", "return true"}}},
+	{"bit cleared before the barrier", []change{{coreRoom + "checksum.go", "\tc.remember(now, q.r)\n", ""}}},
 	{"old epoch accepted by the replica", []change{{coreRoom + "secondary.go",
 		"if m.Epoch < c.register.Promised || m.Epoch != c.peerEpoch || !c.peer.Primary {", "if !c.peer.Primary {"}}},
 	{"overlap order dropped", []change{{coreRoom + "request.go",
