@@ -51,6 +51,8 @@ var arrows = map[string]map[string]string{
 		"node/replicator/control": "shows a replica's state",
 	},
 	"node/cli": {
+		"node/replicator/disk":    "looks at a device, without a daemon",
+		"node/replicator/meta":    "reads a device's metadata, without a daemon",
 		"node/api":                "all it knows of daemons",
 		"node/config":             "reads the file",
 		"node/event":              "prints events",

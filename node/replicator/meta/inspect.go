@@ -1,0 +1,307 @@
+package meta
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"strconv"
+	"strings"
+
+	"gemel/node/block"
+	"gemel/node/replicator/activity"
+	"gemel/node/replicator/buffer"
+	"gemel/node/replicator/disk"
+)
+
+// Dump is everything that can be read of a device's metadata, for people and,
+// as JSON, for programs. Numbers of generations are written in hexadecimal.
+type Dump struct {
+	DeviceSize int64 `json:"device_size"` // bytes
+	DataSize   int64 `json:"data_size"`   // bytes in front of the metadata
+	// Problem is what is damaged, or why this is no metadata, and Next how to go
+	// on; empty when a replicator would take it.
+	Problem string `json:"problem,omitempty"`
+	Next    string `json:"next,omitempty"`
+	// Note is what a replicator would mend.
+	Note  string     `json:"note,omitempty"`
+	Slots [2]Slot    `json:"slots"`
+	Log   LogDump    `json:"activity_log"`
+	Bits  BitmapDump `json:"bitmap"`
+}
+
+// Slot is one copy of the superblock.
+type Slot struct {
+	Problem      string   `json:"problem,omitempty"` // then the rest means nothing
+	Sequence     uint64   `json:"sequence"`
+	ID           string   `json:"id"`
+	Cluster      string   `json:"cluster"`
+	Volume       string   `json:"volume"`
+	Node         int      `json:"node"`
+	AgreedSize   int64    `json:"agreed_size"` // bytes of the volume; 0: not agreed yet
+	Flags        []string `json:"flags"`
+	Current      string   `json:"generation_current"`
+	Bitmap       string   `json:"generation_bitmap"`
+	History      []string `json:"generation_history"`
+	ResyncTarget string   `json:"resync_target"`
+	Promised     uint64   `json:"promised_epoch"`
+	Accepted     uint64   `json:"accepted_epoch"`
+	Version      uint32   `json:"accepted_version"`
+	Set          []int    `json:"accepted_set"` // nodes
+	Fresh        bool     `json:"fresh"`
+}
+
+// LogDump is what the activity log says.
+type LogDump struct {
+	Known   bool     `json:"known"`
+	Problem string   `json:"problem,omitempty"`
+	Counts  bool     `json:"counts"` // a Primary was at work: the extents may be out of sync
+	Number  uint64   `json:"number"` // of the newest transaction
+	Slots   int      `json:"slots"`
+	Extents []uint32 `json:"extents"` // of 4 MiB
+}
+
+// BitmapDump sums the saved bitmap up.
+type BitmapDump struct {
+	Counts    bool   `json:"counts"` // it names every block that may be out of sync
+	Pages     int    `json:"pages"`
+	Damaged   int    `json:"damaged"` // of them; they count as all set
+	OutOfSync int64  `json:"out_of_sync"`
+	Problem   string `json:"problem,omitempty"`
+}
+
+// ErrUnusable is wrapped by Dump.Err: a replicator refuses this metadata.
+var ErrUnusable = errors.New("the metadata cannot be used")
+
+// Err returns nil for metadata that a replicator would take.
+func (d *Dump) Err() error {
+	if d.Problem == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s; %s", ErrUnusable, d.Problem, d.Next)
+}
+
+// Inspect reads what can be read, and writes nothing.
+func Inspect(dev disk.Device) Dump {
+	d := Dump{DeviceSize: dev.Size()}
+	if dev.Size() < MinDevice {
+		d.Problem = fmt.Sprintf("the device has %d bytes, the smallest volume needs %d", dev.Size(), MinDevice)
+		d.Next = "check that this is the right device"
+		return d
+	}
+	l := layoutOf(dev.Size())
+	d.DataSize = l.data
+	for i, off := range l.slot {
+		got := readSlot(dev, off, i)
+		d.Slots[i] = slotOf(&got)
+	}
+	s, err := read(dev)
+	if err != nil {
+		d.Problem, d.Next = err.Error(), nextAfter(err)
+		return d
+	}
+	d.Note = s.note
+	d.inspectLog(s)
+	d.inspectBitmap(s)
+	return d
+}
+
+func nextAfter(err error) string {
+	switch {
+	case errors.Is(err, ErrNewer):
+		return "use the newer gemel that wrote it"
+	case errors.Is(err, ErrForeign):
+		return "check that this is the right device, and that its size did not change"
+	case errors.Is(err, ErrNoMetadata):
+		return "check that this is the right device; `gemel volume create` makes a replica"
+	}
+	return "if the peer holds the volume, run `gemel volume create NAME --force` here and let it be filled; " +
+		"if not, the data in front of the metadata is untouched: copy it from the device first"
+}
+
+func slotOf(r *slotRead) Slot {
+	if r.err != nil {
+		return Slot{Problem: r.err.Error()}
+	}
+	s := &r.super
+	out := Slot{
+		Sequence: s.Sequence, ID: fmt.Sprintf("%x", s.ID), Cluster: s.Cluster, Volume: s.Volume, Node: int(s.Node),
+		AgreedSize: s.AgreedSize, Flags: s.Flags.Names(), Current: hexOf(s.Generation.Current), Bitmap: hexOf(s.Generation.Bitmap),
+		ResyncTarget: hexOf(s.ResyncTarget), Promised: uint64(s.Register.Promised), Accepted: uint64(s.Register.Accepted.Epoch),
+		Version: s.Register.Accepted.Version, Fresh: s.Register.Fresh, Set: []int{}, History: []string{},
+	}
+	for _, g := range s.Generation.History {
+		if g != 0 {
+			out.History = append(out.History, hexOf(g))
+		}
+	}
+	for n := range 2 {
+		if s.Register.Accepted.Set>>n&1 != 0 {
+			out.Set = append(out.Set, n)
+		}
+	}
+	return out
+}
+
+func hexOf(g block.Generation) string {
+	if g == 0 {
+		return ""
+	}
+	return strconv.FormatUint(uint64(g), 16)
+}
+
+// Names lists the flags in their order.
+func (f Flags) Names() []string {
+	names := []string{}
+	for _, n := range []struct {
+		flag Flags
+		name string
+	}{
+		{Created, "Created"}, {PrimaryActive, "PrimaryActive"}, {CrashedPrimary, "CrashedPrimary"},
+		{Inconsistent, "Inconsistent"}, {Outdated, "Outdated"}, {BitmapValid, "BitmapValid"},
+		{Discard, "Discard"}, {KeepUndo, "KeepUndo"},
+	} {
+		if f.Has(n.flag) {
+			names = append(names, n.name)
+		}
+	}
+	if rest := f &^ knownFlags; rest != 0 {
+		names = append(names, fmt.Sprintf("%#x", uint32(rest)))
+	}
+	return names
+}
+
+func (d *Dump) inspectLog(s *Store) {
+	set, err := s.ReadLog()
+	if err != nil {
+		set.Why = err.Error()
+	}
+	d.Log = LogDump{Known: set.Known, Problem: set.Why, Number: set.Number, Slots: set.Slots, Extents: set.Extents,
+		Counts: s.super.Flags.Has(PrimaryActive)}
+}
+
+// inspectBitmap counts page by page, so that the bitmap of a large volume needs
+// no memory.
+func (d *Dump) inspectBitmap(s *Store) {
+	size := s.super.AgreedSize
+	if size == 0 {
+		size = s.layout.data
+	}
+	d.Bits = BitmapDump{Counts: s.super.Flags.Has(BitmapValid), Pages: pagesFor(size)}
+	words := make([]uint64, PageWords)
+	b := buffer.Get(pageSize)
+	defer buffer.Put(b)
+	for page := range d.Bits.Pages {
+		if err := s.dev.ReadAt(b, s.pageAt(page)); err != nil {
+			d.Bits.Problem = err.Error()
+			return
+		}
+		blocks := min(pageBits, size/block.Size-int64(page)*pageBits)
+		if !s.decodePage(b, page, words) {
+			d.Bits.Damaged++
+			d.Bits.OutOfSync += blocks * block.Size
+			continue
+		}
+		for _, w := range words {
+			d.Bits.OutOfSync += int64(bits.OnesCount64(w)) * block.Size
+		}
+	}
+}
+
+// String is the dump in words.
+func (d *Dump) String() string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-14s%s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("device", "%d bytes, %d of them in front of the metadata", d.DeviceSize, d.DataSize)
+	if d.Problem != "" {
+		line("PROBLEM", "%s", d.Problem)
+		line("next", "%s", d.Next)
+	}
+	if d.Note != "" {
+		line("note", "%s", d.Note)
+	}
+	for i := range d.Slots {
+		d.Slots[i].words(i, d.DeviceSize >= MinDevice, line)
+	}
+	if d.Problem == "" {
+		d.Log.words(line)
+		d.Bits.words(line)
+	}
+	return b.String()
+}
+
+func (s *Slot) words(i int, there bool, line func(string, string, ...any)) {
+	name := fmt.Sprintf("superblock %d", i)
+	if !there {
+		return
+	}
+	if s.Problem != "" {
+		line(name, "cannot be read: %s", s.Problem)
+		return
+	}
+	line(name, "update %d of volume %s, node %d of cluster %s, id %s", s.Sequence, s.Volume, s.Node, s.Cluster, s.ID)
+	line("  size", "%d bytes agreed (0: not yet)", s.AgreedSize)
+	line("  flags", "%s", orNone(strings.Join(s.Flags, " ")))
+	line("  generation", "%s, bits count from %s, before: %s", s.Current, orNone(s.Bitmap), orNone(strings.Join(s.History, " ")))
+	if s.ResyncTarget != "" {
+		line("  resync", "from generation %s, not finished", s.ResyncTarget)
+	}
+	fresh := ""
+	if s.Fresh {
+		fresh = "; fresh: it has never accepted anything"
+	}
+	line("  register", "promised epoch %d; accepted epoch %d, version %d, in sync: nodes %v%s", s.Promised, s.Accepted, s.Version, s.Set, fresh)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+func (l *LogDump) words(line func(string, string, ...any)) {
+	if !l.Known {
+		line("activity log", "damaged: %s; after a crash everything is resynced", l.Problem)
+		return
+	}
+	counts := "they count only after a crash of the Primary"
+	if l.Counts {
+		counts = "a Primary is at work or died: they may be out of sync"
+	}
+	line("activity log", "transaction %d, %d of %d slots, %d MiB hot; %s", l.Number, len(l.Extents), l.Slots,
+		int64(len(l.Extents))*activity.ExtentSize>>20, counts)
+	if len(l.Extents) > 0 {
+		line("  extents", "%s", runs(l.Extents))
+	}
+}
+
+// runs writes ascending numbers with runs joined.
+func runs(list []uint32) string {
+	var parts []string
+	for i := 0; i < len(list); {
+		j := i
+		for j+1 < len(list) && list[j+1] == list[j]+1 {
+			j++
+		}
+		if j == i {
+			parts = append(parts, strconv.Itoa(int(list[i])))
+		} else {
+			parts = append(parts, fmt.Sprintf("%d-%d", list[i], list[j]))
+		}
+		i = j + 1
+	}
+	return strings.Join(parts, " ")
+}
+
+func (m *BitmapDump) words(line func(string, string, ...any)) {
+	switch {
+	case m.Problem != "":
+		line("bitmap", "cannot be read: %s", m.Problem)
+	case !m.Counts:
+		line("bitmap", "%d pages, not valid: every block counts as out of sync", m.Pages)
+	default:
+		line("bitmap", "%d pages, %d of them damaged, %d bytes out of sync", m.Pages, m.Damaged, m.OutOfSync)
+	}
+}
