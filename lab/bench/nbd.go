@@ -9,6 +9,9 @@ var overNBD = []claim{
 	{"1M write qd8", "gemel", "mirror", 2},
 	{"1M read qd8", "gemel", "mirror", 1},
 	{"4k randread qd32", "gemel", "mirror", 1},
+	{"4k write qd1", "plain", "mirror", 1.3},
+	{"4k randwrite qd32", "plain", "mirror", 4},
+	{"1M write qd8", "plain", "mirror", 2},
 }
 
 // nbd measures volume and mirror in turn, with the same NBD client on both.
@@ -29,8 +32,16 @@ func (b *bench) nbd() error {
 	if err != nil {
 		return err
 	}
+	if w, err = newWiringOf(b.room, "p", ""); err != nil {
+		return err
+	}
+	plain, err := newPairIn(b.room, plainPair, w, b.gemel, config.FrontendNBDSocket, b.size)
+	if err != nil {
+		return err
+	}
 	return b.contend("Over NBD", overNBD, []contestant{
 		{"gemel", "the volume replicated, protocol C, TLS", p.target, p.replicators()},
+		{"plain", "the volume replicated, protocol C, without TLS", plain.target, plain.replicators()},
 		{"mirror", "qemu-storage-daemon mirror, write-blocking, no TLS", m.target, m.daemons},
 	})
 }

@@ -17,6 +17,7 @@ import (
 
 const (
 	volumeName  = "data"
+	plainPair   = "plain"
 	witnessName = "witness"
 )
 
@@ -106,13 +107,13 @@ keys: %s
 state-dir: %s/state
 run-dir: %s/run
 device-dir: %s/dev
-replication: {links: [private]}
+replication: {links: [private], encryption: %s}
 volumes:
   - name: %s
     device: %s
     frontend: %s
 `, box, addressA, lanA, addressB, lanB, witnessName, lanWitness,
-		filepath.Join(p.dir, "keys", box), home, home, home, volumeName, image, p.frontend)
+		filepath.Join(p.dir, "keys", box), home, home, home, p.encryption(), volumeName, image, p.frontend)
 }
 
 // startAll starts the daemons and makes the replicas. They are stopped in reverse: the peer before the Primary.
@@ -198,6 +199,15 @@ func (p *pair) findPrimary() (bool, error) {
 		waiting = append(waiting, err)
 	}
 	return false, errors.Join(waiting...)
+}
+
+// encryption is plain for a pair that is called so: a peer without TLS is met on
+// its own terms too.
+func (p *pair) encryption() string {
+	if filepath.Base(p.dir) == plainPair {
+		return "plain"
+	}
+	return "tls"
 }
 
 func (p *pair) targetOf(device string) target {
