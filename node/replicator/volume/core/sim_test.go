@@ -562,6 +562,8 @@ func (s *sim) step(calm bool) {
 		if n.up && s.rng.Intn(3) == 0 {
 			s.crash(n, s.rng.Intn(2) == 0)
 		}
+	case k < 993:
+		s.discard(n)
 	case k < 996:
 		if n.up && s.rng.Intn(3) == 0 {
 			s.switchProtocol(n)
@@ -573,8 +575,6 @@ func (s *sim) step(calm bool) {
 			n.core.Demote(s.now) // after everything was answered; unflushed writes stay marked
 			s.do(n)
 		}
-	case k < 995:
-		s.discard(n)
 	}
 	s.compare()
 	s.noFalseAlarm()
