@@ -129,7 +129,8 @@ func (w *wiring) machineConfig(vol config.Volume) failover.Config {
 	c := failover.Config{Self: arbiter.NodeID(w.cfg.SelfIndex()), //nolint:gosec // 0 or 1
 		SelfName: w.cfg.Node, PeerName: w.cfg.Peer().Name, Volume: vol.Name, Links: w.cfg.LinkNames(),
 		Heartbeat: t.Heartbeat, MinorBeats: t.MinorBeats, Major: t.Major, Lease: t.Lease, Renew: t.Renew,
-		BootWait: t.BootWait, StepTimeout: t.StepTimeout, TakeoverUnderA: vol.TakeoverUnderA == config.TakeoverAllow}
+		BootWait: t.BootWait, StepTimeout: t.StepTimeout, TakeoverUnderA: vol.TakeoverUnderA == config.TakeoverAllow,
+		CongestionFill: vol.CongestionFill}
 	if w.cfg.HasWitness() {
 		c.WitnessName = w.cfg.Witness.Name
 	}

@@ -14,7 +14,8 @@ import (
 const protocolHelp = `Changes how far a write must have come at the peer before it completes, while the volume is in use:
   C  it is written there: nothing that completed can be lost
   B  it has arrived there: lost only if the peer's replicator ends at the same time
-  A  it was handed to the connection: a take-over can lose what was on its way, at most 16 MiB
+  A  it was handed to the connection: a take-over can lose what was on its way, at most congestion-fill of the
+     configuration (16 MiB)
 Whatever the protocol, what was flushed is on both disks.
 
 Both nodes are told. The change lasts until a node's replicator restarts: then it takes the protocol of the
@@ -71,7 +72,7 @@ func primaryProtocol(s *api.Status, v *api.Volume) []string {
 	switch v.ProtocolInUse {
 	case "A":
 		words = append(words, fmt.Sprintf("A: writes complete before %s has them; if %s dies, those that were not flushed can be lost, "+
-			"at most 16 MiB", s.Peer.Name, s.Node))
+			"at most %s", s.Peer.Name, s.Node, size(v.CongestionFill)))
 	case "B":
 		words = append(words, fmt.Sprintf("B: writes complete when %s has received them; those that were not flushed can be lost only if "+
 			"both replicators end at once", s.Peer.Name))

@@ -263,6 +263,12 @@ func checkProtocol(v *Volume, path string, r *reader) {
 	if !slices.Contains([]string{"A", "B", "C"}, v.Protocol) {
 		r.mistake(path+".protocol", "%q is not a protocol; write A, B or C", v.Protocol)
 	}
+	if v.OnCongestion != CongestionBlock && v.OnCongestion != CongestionPullAhead {
+		r.mistake(path+".on-congestion", "%q is neither %s nor %s", v.OnCongestion, CongestionBlock, CongestionPullAhead)
+	}
+	if n := v.Fill(); n < 1<<20 || n > 1<<30 {
+		r.mistake(path+".congestion-fill", "%s is not from 1MiB to 1GiB", v.CongestionFill)
+	}
 	if v.TakeoverUnderA != TakeoverRefuse && v.TakeoverUnderA != TakeoverAllow {
 		r.mistake(path+".takeover-under-a", "%q is neither %s nor %s", v.TakeoverUnderA, TakeoverRefuse, TakeoverAllow)
 	}

@@ -101,8 +101,12 @@ type Volume struct {
 	TakeoverUnderA string `mapstructure:"takeover-under-a"`
 	// ResyncAfter is the volume whose resync comes first; VerifySchedule is when
 	// the Primary compares both disks, as package schedule reads it.
-	ResyncAfter    string    `mapstructure:"resync-after"`
-	VerifySchedule string    `mapstructure:"verify-schedule"`
+	ResyncAfter    string `mapstructure:"resync-after"`
+	VerifySchedule string `mapstructure:"verify-schedule"`
+	// OnCongestion is one of CongestionBlock and CongestionPullAhead; CongestionFill
+	// is a size, see Fill.
+	OnCongestion   string    `mapstructure:"on-congestion"`
+	CongestionFill string    `mapstructure:"congestion-fill"`
 	Mount          Mount     `mapstructure:"mount"`
 	Addresses      []Address `mapstructure:"addresses"`
 	Services       []Service `mapstructure:"services"`
@@ -116,6 +120,12 @@ const (
 	FrontendNBD       = "nbd"
 	FrontendFuseLoop  = "fuseloop"
 	FrontendNBDSocket = "nbd-socket" // no device of the kernel
+)
+
+// What on-congestion may be.
+const (
+	CongestionBlock     = "block"
+	CongestionPullAhead = "pull-ahead"
 )
 
 // What takeover-under-a may be.
@@ -249,6 +259,15 @@ func (c *Config) Volume(name string) *Volume {
 // MaxRate returns the limit of a resync in bytes per second; 0 means none.
 func (r Replication) MaxRate() int64 {
 	n, err := ParseSize(r.ResyncMaxRate)
+	if err != nil {
+		return 0 // Load refused anything that does not parse
+	}
+	return n
+}
+
+// Fill returns in bytes how much may be on its way to the peer under protocol A.
+func (v *Volume) Fill() int64 {
+	n, err := ParseSize(v.CongestionFill)
 	if err != nil {
 		return 0 // Load refused anything that does not parse
 	}

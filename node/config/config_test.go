@@ -286,6 +286,8 @@ func TestFrontend(t *testing.T) {
 		t.Fatalf("default: %v", err)
 	}
 	for text, want := range map[string]string{
+		"volumes:\n  - {name: a, device: /dev/a, on-congestion: panic}":                      `"panic" is neither block nor pull-ahead`,
+		"volumes:\n  - {name: a, device: /dev/a, congestion-fill: 4KiB}":                     `4KiB is not from 1MiB to 1GiB`,
 		"volumes:\n  - {name: a, device: /dev/a, protocol: D}":                               `"D" is not a protocol; write A, B or C`,
 		"volumes:\n  - {name: a, device: /dev/a, takeover-under-a: maybe}":                   `"maybe" is neither refuse nor allow`,
 		"volumes:\n  - {name: a, device: /dev/a, frontend: floppy}":                          `"floppy" is not a frontend; write one of auto`,

@@ -30,7 +30,8 @@ func (m *Machine) lacking() string {
 // lacks puts into words what may be missing here.
 func (m *Machine) lacks() string {
 	if m.replica.MayLack == "A" {
-		return "writes that " + m.cfg.PeerName + " completed under protocol A and had not flushed, at most 16 MiB, may be missing here"
+		return "writes that " + m.cfg.PeerName + " completed under protocol A and had not flushed, at most " +
+			m.cfg.CongestionFill + ", may be missing here"
 	}
 	return "writes that " + m.cfg.PeerName + " completed under protocol B and had not flushed may be missing here, if this node's " +
 		"replicator ended before it had written them"

@@ -66,6 +66,8 @@ type Config struct {
 	// TakeoverUnderA lets a node that may lack writes of protocol A take over
 	// without an operator's word.
 	TakeoverUnderA bool
+	// CongestionFill bounds what such a take-over can lose; in words.
+	CongestionFill string
 }
 
 // View returns the machine's present state.

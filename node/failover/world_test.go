@@ -77,7 +77,7 @@ func (w *world) config(id arbiter.NodeID) Config {
 	return Config{Self: id, SelfName: names[id], PeerName: names[1-id], WitnessName: "witness", Volume: "data",
 		Links: []string{"private", "lan"}, Heartbeat: 250 * time.Millisecond, MinorBeats: 3, Major: 2 * time.Second,
 		Lease: term, Renew: 500 * time.Millisecond, BootWait: 5 * time.Second, StepTimeout: 30 * time.Second,
-		TakeoverUnderA: w.allowA}
+		TakeoverUnderA: w.allowA, CongestionFill: "16MiB"}
 }
 
 func (w *world) powerOn(id arbiter.NodeID) {

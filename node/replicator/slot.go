@@ -149,10 +149,11 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 		Disk: d, Store: store, Connect: connect, Exporter: s.exporter,
 		PeerTimeout: s.d.cfg.Replication.PeerTimeout, ConnectInterval: s.d.cfg.Replication.ConnectInterval,
 		DiskTimeout: s.conf.DiskTimeout, Lease: s.d.cfg.Timing.Lease, Protocol: protocol,
-		Resync:    resync.Limits{MinRate: s.d.cfg.Replication.MinRate(), MaxRate: s.d.cfg.Replication.MaxRate()},
-		Checksums: checksums[s.d.cfg.Replication.ChecksumResync],
-		Changed:   s.d.touch,
-		LogSlots:  s.conf.ALExtents,
+		Resync:         resync.Limits{MinRate: s.d.cfg.Replication.MinRate(), MaxRate: s.d.cfg.Replication.MaxRate()},
+		Checksums:      checksums[s.d.cfg.Replication.ChecksumResync],
+		Changed:        s.d.touch,
+		LogSlots:       s.conf.ALExtents,
+		CongestionFill: s.conf.Fill(), PullAhead: s.conf.OnCongestion == config.CongestionPullAhead,
 		Log: func(text string, err error) {
 			if err != nil {
 				log.Warn(text, "reason", err)

@@ -46,6 +46,9 @@ type VolumeState struct {
 	Protocol           string `json:"protocol"`
 	ConfiguredProtocol string `json:"configured_protocol"`
 	ProtocolInUse      string `json:"protocol_in_use,omitempty"`
+	// CongestionFill bounds in bytes what completes under protocol A ahead of the
+	// peer.
+	CongestionFill int64 `json:"congestion_fill"`
 	// MayLack is the protocol, A or B, under which the Primary that this replica
 	// followed last completed writes: some that were not flushed may not be
 	// here. Empty: none are missing.

@@ -268,6 +268,7 @@ func (v *Volume) State() control.VolumeState {
 			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Same: w.Counters.Same,
 			Flushes: v.counters.flushes, Mended: w.Counters.Mended},
 	}
+	s.CongestionFill = v.core.Fill()
 	s.Protocol, s.ConfiguredProtocol = w.Protocol.String(), v.o.Protocol.String()
 	if w.Primary {
 		s.Role, s.ProtocolInUse = control.Primary, w.InUse.String()

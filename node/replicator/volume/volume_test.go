@@ -41,15 +41,20 @@ type pair struct {
 	cutLost bool
 	signal  [2]chan struct{}
 
-	diskTimeout time.Duration
-	stops       [2]func()
+	stops [2]func()
+	tune  func(*Options)
 }
 
 func newPair(t testing.TB, size int64) *pair { return newPairWith(t, size, 0) }
 
 // newPairWith is newPair with a limit of what the disks may take for a request.
 func newPairWith(t testing.TB, size int64, diskTimeout time.Duration) *pair {
-	p := &pair{t: t, diskTimeout: diskTimeout}
+	return newPairTuned(t, size, func(o *Options) { o.DiskTimeout = diskTimeout })
+}
+
+// newPairTuned is newPair with other options.
+func newPairTuned(t testing.TB, size int64, tune func(*Options)) *pair {
+	p := &pair{t: t, tune: tune}
 	server, client := testTLS(t)
 	var err error
 	p.listen, err = link.Listen(link.Options{Cluster: "test", Node: 1, TLS: server, PeerTimeout: 5 * time.Second,
@@ -96,14 +101,16 @@ func (p *pair) open(i int, create bool) {
 		connect, remove = Accept(p.listen, "data")
 	}
 	p.faulty[i] = &faultyDisk{Device: d}
-	v, err := New(Options{Cluster: "test", Name: "data", Node: arbiter.NodeID(i), Backing: p.paths[i], Disk: p.faulty[i], Store: store,
-		Connect: p.gate(connect), PeerTimeout: 5 * time.Second, ConnectInterval: 20 * time.Millisecond, DiskTimeout: p.diskTimeout,
+	o := Options{Cluster: "test", Name: "data", Node: arbiter.NodeID(i), Backing: p.paths[i], Disk: p.faulty[i], Store: store,
+		Connect: p.gate(connect), PeerTimeout: 5 * time.Second, ConnectInterval: 20 * time.Millisecond,
 		Seed: mathrand.Uint64(), Changed: func() {
 			select {
 			case p.signal[i] <- struct{}{}:
 			default:
 			}
-		}})
+		}}
+	p.tune(&o)
+	v, err := New(o)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -63,6 +63,13 @@ type Config struct {
 	LogExtent int64
 	// PageWords is how many words a page of the saved bitmap holds; 0: 510.
 	PageWords int
+	// Fill bounds in bytes what may be under way to the peer when a write
+	// completes under protocol A; 0: 16 MiB.
+	Fill int64
+	// PullAhead drops the peer when that bound was met for PullAfter (0: 300 ms)
+	// and goes on without it, rather than wait.
+	PullAhead bool
+	PullAfter time.Duration
 	// Seed makes generations; two replicas must not share it, nor two starts.
 	Seed uint64
 }
@@ -166,12 +173,13 @@ type Core struct {
 	pauses        pauses
 	verify        verify
 
-	terms     terms
-	turn      bool       // a write completed that the peer may lack: the next one says After
-	flight    int64      // bytes of writes sent and not acknowledged
-	squeezed  bool       // a completion waits for flight to shrink
-	behind    []*request // Secondary: wait until what came before is written
-	unwritten int        // Secondary: writes of the application at the disk
+	terms         terms
+	turn          bool          // a write completed that the peer may lack: the next one says After
+	flight        int64         // bytes of writes sent and not acknowledged
+	squeezed      bool          // a completion waits for flight to shrink
+	squeezedSince time.Duration // as far as a Tick saw it; 0: not, or it has eased
+	behind        []*request    // Secondary: wait until what came before is written
+	unwritten     int           // Secondary: writes of the application at the disk
 
 	pace       *resync.Pace
 	full       bool
@@ -205,6 +213,12 @@ const (
 // the activity log names may be out of sync as well, and the log counts until
 // the bitmap that has it all is saved.
 func New(cfg Config, meta Meta, words []uint64, register arbiter.Record) *Core {
+	if cfg.Fill == 0 {
+		cfg.Fill = fillDefault
+	}
+	if cfg.PullAfter == 0 {
+		cfg.PullAfter = pullAfter
+	}
 	if cfg.Extent == 0 {
 		cfg.Extent = maxExtent
 	}
@@ -277,6 +291,14 @@ func (c *Core) Hello() handshake.State {
 // only then a Secondary may shake hands or be promoted.
 func (c *Core) Quiet() bool {
 	return c.saving == notSaving && !c.hot.under && !c.pages.under && c.metaDurable == c.metaVersion && (c.primary || c.local == 0 && !c.syncRunning)
+}
+
+// tellQuiet wakes whoever waits for a Secondary to be Quiet: a handshake or a
+// promotion.
+func (c *Core) tellQuiet() {
+	if !c.primary && c.phase == off && c.Quiet() {
+		c.changed()
+	}
 }
 
 func (c *Core) changed() {

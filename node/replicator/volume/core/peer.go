@@ -208,7 +208,7 @@ func (c *Core) acknowledged(now time.Duration, id ID) {
 	if !q.fua {
 		c.remember(now, q.r)
 	}
-	c.landed(now, q)
+	c.eased(now, q)
 	c.settle(now, q)
 	c.tryComplete(now, q)
 }
@@ -387,7 +387,7 @@ func (c *Core) disconnected(now time.Duration) {
 	}
 	c.phase, c.waitPeer, c.ready, c.began = off, false, false, false
 	c.barrierOut, c.barrierWanted, c.resyncIn = false, false, 0
-	c.flight, c.squeezed, c.turn = 0, false, false
+	c.flight, c.squeezed, c.squeezedSince, c.turn = 0, false, 0, false
 	c.terms.forget()
 	c.tasks = c.tasks[:0]
 	for _, q := range c.open {

@@ -98,6 +98,7 @@ func (c *Core) LocalDone(now time.Duration, id ID, err error) {
 	}
 	c.pump(now)
 	c.feed(now)
+	c.tellQuiet()
 }
 
 // tryComplete answers the application if nothing stands against it.
@@ -232,6 +233,7 @@ func (c *Core) SyncDone(now time.Duration, err error) {
 		c.begin(now)
 	}
 	c.feed(now)
+	c.tellQuiet()
 }
 
 // Accepted tells that this node's register was changed; call it before the

@@ -16,13 +16,9 @@ import (
 //     it only when everything before it is written: at every moment it lacks a
 //     write only if it lacks all that were issued after its completion.
 //   - Under A the writes that are under way to the peer are bounded: what
-//     completes without it is at most flightMost bytes.
+//     completes without it is at most Config.Fill bytes (congestion.go).
 //
 // A flush and a write with FUA wait for the peer's disk under every protocol.
-
-// flightMost bounds in bytes what may be under way to the peer when a write
-// completes under protocol A.
-const flightMost = 16 << 20
 
 // terms are what both sides know of the protocol.
 type terms struct {
@@ -114,8 +110,7 @@ func (c *Core) peerDone(q *request) bool {
 	case block.ProtocolB:
 		return q.received
 	case block.ProtocolA:
-		c.squeezed = c.squeezed || c.flight > flightMost
-		return c.flight <= flightMost
+		return !c.congested()
 	}
 	return false
 }
@@ -125,15 +120,6 @@ func (c *Core) received(now time.Duration, id ID) {
 	if q := c.find(id); q != nil && q.pending {
 		q.received = true
 		c.tryComplete(now, q)
-	}
-}
-
-// landed takes an acknowledged write off what is under way.
-func (c *Core) landed(now time.Duration, q *request) {
-	c.flight -= q.r.Len
-	if c.squeezed && c.flight <= flightMost {
-		c.squeezed = false
-		c.review(now)
 	}
 }
 

@@ -154,7 +154,7 @@ func (c *Core) start(now time.Duration, q *request) {
 	}
 	c.appBusy++
 	// A block that is marked anyway is left to the resync, which reads it later.
-	if c.phase >= syncing && !c.dirty.All(q.r) {
+	if c.phase >= syncing && !c.dirty.All(q.r) && !c.left(q) {
 		q.pending = true
 		c.count.Sent += q.op.payloadOf(q.r)
 		c.flight += q.r.Len

@@ -136,6 +136,7 @@ func (c *Core) Tick(now time.Duration) {
 		return
 	}
 	c.giveUpReads(now)
+	c.pullAhead(now)
 	if len(c.unstable) > 0 && now-c.oldest >= c.cfg.BarrierAfter && !c.barrierOut {
 		c.barrier()
 	}

@@ -92,6 +92,20 @@ func (s *sim) answered(n *simNode, id ID, w *simWrite) {
 		w.under, w.boots = n.core.terms.inUse, s.nodes[1-n.id].boots
 		n.ahead[id] = w
 		s.early++
+		s.bounded(n)
+	}
+}
+
+// bounded: under A never more completes ahead of the peer than allowed.
+func (s *sim) bounded(n *simNode) {
+	sum := int64(0)
+	for id, w := range n.ahead {
+		if q := n.core.find(id); w.under == block.ProtocolA && q != nil && q.pending { // else it is marked
+			sum += w.r.Len
+		}
+	}
+	if sum > s.fill {
+		s.failf("%d bytes completed under protocol A are not at the peer, %d are allowed", sum, s.fill)
 	}
 }
 

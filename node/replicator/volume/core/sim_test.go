@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand"
@@ -101,6 +102,9 @@ type sim struct {
 	protocol block.Protocol   // of the configuration
 	steady   bool             // the protocol stays, nobody takes over by design
 	fair     bool             // cables are seldom pulled: the pair is mostly in sync
+	fill     int64            // of the configuration
+	ahead    bool             // on congestion pull ahead
+	pulled   int              // times that was done
 	slow     bool             // messages are long on their way
 	early    int              // writes that completed before the peer had them
 	shorn    int              // of those: lost by a take-over
@@ -115,6 +119,7 @@ func newSim(t *testing.T, seed int64) *sim {
 	s := &sim{t: t, rng: rand.New(rand.NewSource(seed)), cable: true, now: time.Second}
 	s.protocol, s.fair = block.Protocol(s.rng.Intn(3)), s.rng.Intn(2) == 0
 	s.slow = s.rng.Intn(2) == 0
+	s.fill, s.ahead = int64(8+s.rng.Intn(40))*block.Size, s.rng.Intn(2) == 0
 	s.witness.Record.Fresh = true
 	for i := range s.nodes {
 		n := &simNode{id: arbiter.NodeID(i), meta: Meta{Created: true, Inconsistent: true}, words: make([]uint64, simBlocks/64),
@@ -148,7 +153,7 @@ func (s *sim) boot(n *simNode) {
 	n.payload, n.requests, n.ops = map[ID][]uint64{}, map[ID]int{}, nil
 	n.ahead, n.theirs = map[ID]*simWrite{}, map[ID][]uint64{}
 	n.core = New(Config{Self: n.id, Usable: simBlocks * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
-		Extent: 16 * block.Size, Protocol: s.protocol, Checksums: Checksums(s.rng.Intn(3)), Seed: uint64(s.rng.Int63()), Log: s.readLog(n), LogSlots: n.slots,
+		Extent: 16 * block.Size, Protocol: s.protocol, Fill: s.fill, PullAhead: s.ahead, PullAfter: 15 * time.Millisecond, Checksums: Checksums(s.rng.Intn(3)), Seed: uint64(s.rng.Int63()), Log: s.readLog(n), LogSlots: n.slots,
 		LogExtent: simLogExtent, PageWords: 1}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
 	s.do(n)
 	s.logf("boot %d %+v", n.id, n.core.Hello())
@@ -176,6 +181,9 @@ func (s *sim) do(n *simNode) {
 			s.completed(n, a)
 		case Drop:
 			s.logf("%d drops: %v", n.id, a.Err)
+			if errors.Is(a.Err, errCongested) {
+				s.pulled++
+			}
 			s.cut()
 		}
 	}
@@ -627,7 +635,7 @@ func (s *sim) converge() {
 }
 
 func TestSimulation(t *testing.T) {
-	var writes, acked, elected, synced, refused, held, broken, mended, early, shorn, verifies, same, logged, paged, crashed int
+	var writes, acked, elected, synced, refused, held, broken, mended, early, shorn, verifies, same, logged, paged, crashed, pulled int
 	for i := range *simSeeds {
 		seed := *simFirst + int64(i)
 		s := newSim(t, seed)
@@ -654,6 +662,7 @@ func TestSimulation(t *testing.T) {
 		mended += s.mended
 		early += s.early
 		shorn += s.shorn
+		pulled += s.pulled
 		verifies, same = verifies+s.verifies, same+s.same
 		logged += s.logged
 		paged += s.paged
@@ -664,7 +673,7 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas, %d late messages refused, %d times without a lease, "+
 		"%d disk failures, %d reads mended, %d writes completed before the peer had them, %d of them lost in a take-over, "+
-		"%d crashes of a Primary, %d transactions of its log, %d saves of pages",
-		writes, acked, elected, synced, refused, held, broken, mended, early, shorn, crashed, logged, paged)
+		"%d crashes of a Primary, %d transactions of its log, %d saves of pages, %d times pulled ahead",
+		writes, acked, elected, synced, refused, held, broken, mended, early, shorn, crashed, logged, paged, pulled)
 	t.Logf("%d verifies to the end, %d bytes found equal by checksums", verifies, same)
 }
