@@ -63,7 +63,7 @@ func (p *process) start(t *testing.T) {
 // until also waits for the process to come up.
 func (p *process) until(t *testing.T, what string, ok func(control.VolumeState) bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		states, err := p.client.State(t.Context())
 		if err == nil && ok(states[0]) {
 			return
@@ -110,6 +110,22 @@ func grow(t *testing.T, p *process, peer *box, a arbiter.Accepted) {
 	}
 }
 
+// patient lets a box wait for its peer as long as an emulated machine on a busy
+// host may need.
+func patient(t *testing.T, cfg *config.Config) {
+	t.Helper()
+	const wait = 20 * time.Second
+	cfg.Replication.PeerTimeout = wait
+	f, err := os.OpenFile(filepath.Join(cfg.StateDir, "gemel.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = fmt.Fprintf(f, "replication: {peer-timeout: %v}\n", wait)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestReplicatorRestartsUnderAMountedFileSystem kills the Primary's replicator,
 // and then ends it in order, while a program writes to the mounted volume. The
 // program gets no error, nothing is unmounted, and both replicas are the same in
@@ -123,6 +139,9 @@ func TestReplicatorRestartsUnderAMountedFileSystem(t *testing.T) {
 	}
 	both := boxes(t)
 	one, two := &process{box: both[0]}, both[1]
+	for _, b := range both {
+		patient(t, b.cfg)
+	}
 	two.run(t)
 	one.start(t)
 	t.Cleanup(func() { _ = one.cmd.Process.Kill() })
