@@ -232,8 +232,9 @@ func decode(b []byte, slot int) (Superblock, error) {
 	if got, want := checksumSlot(b), le.Uint32(b[offCRC:]); got != want {
 		return Superblock{}, fmt.Errorf("checksum is %08x, the bytes give %08x", want, got)
 	}
-	if v := le.Uint16(b[offVersion:]); v != FormatVersion {
-		return Superblock{}, fmt.Errorf("%w: format version %d, this gemel reads version %d", ErrNewer, v, FormatVersion)
+	b, err := migrated(b)
+	if err != nil {
+		return Superblock{}, err
 	}
 	s := Superblock{
 		Sequence:     le.Uint64(b[offSequence:]),
@@ -254,7 +255,6 @@ func decode(b []byte, slot int) (Superblock, error) {
 	for i := range s.Generation.History {
 		s.Generation.History[i] = block.Generation(le.Uint64(b[offHistory+8*i:]))
 	}
-	var err error
 	if s.Cluster, err = getName(b[offCluster:offVolume]); err != nil {
 		return Superblock{}, fmt.Errorf("cluster name: %w", err)
 	}
