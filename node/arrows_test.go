@@ -40,7 +40,8 @@ var arrows = map[string]map[string]string{
 	"node/frontend/ublk":        {"node/block": "shows a Device", "node/frontend": "is a frontend"},
 	"node/frontend/frontendtest": {
 		"node/block": "provides Devices", "node/frontend": "tests frontends"},
-	"node/config":           {"node/schedule": "checks the times in the file"},
+	"node/config": {"node/schedule": "checks the times in the file",
+		"node/replicator/handshake": "checks the names of its policies"},
 	"node/schedule":         {},
 	"node/identity":         {},
 	"node/identity/pairing": {"node/identity": "gives boxes their identity"},
@@ -60,6 +61,8 @@ var arrows = map[string]map[string]string{
 		"node/identity/pairing":   "lets people compare words",
 		"node/arbiter":            "names sets",
 		"node/replicator/control": "names states",
+		"node/replicator/undo":    "shows and restores undo files, which need no daemon",
+		"node/block":              "speaks of ranges",
 	},
 	"node/agent": {"*": "carries out what failover decides; the only room that knows all others"},
 	"node":       {"*": "wires the binary together"},
@@ -90,6 +93,7 @@ var arrows = map[string]map[string]string{
 	"node/replicator/handshake": {"node/arbiter": "epochs", "node/block": "generations"},
 	"node/replicator/resync":    {"node/block": "speaks of ranges"},
 	"node/replicator/activity":  {},
+	"node/replicator/undo":      {"node/arbiter": "numbers nodes", "node/block": "speaks of ranges"},
 	"node/replicator/volume/core": {
 		"node/replicator/activity":  "which extents are hot",
 		"node/arbiter":              "epochs and sets",

@@ -63,6 +63,10 @@ func (r replicaClient) Protocol(ctx context.Context, req control.ProtocolRequest
 	return gone(r.c.Protocol(ctx, req))
 }
 
+func (r replicaClient) GiveUp(ctx context.Context, req control.GiveUpRequest) error {
+	return gone(r.c.GiveUp(ctx, req))
+}
+
 func (r replicaClient) Verify(ctx context.Context, req control.VerifyRequest) error {
 	return gone(r.c.Verify(ctx, req))
 }

@@ -263,6 +263,7 @@ func (r *fakeReplica) Demote(_ context.Context, req control.DemoteRequest) error
 	return r.gone
 }
 
+func (r *fakeReplica) GiveUp(context.Context, control.GiveUpRequest) error   { return nil }
 func (r *fakeReplica) Connect(context.Context, control.ConnectRequest) error { return nil }
 
 func (r *fakeReplica) Protocol(_ context.Context, req control.ProtocolRequest) error {

@@ -92,3 +92,7 @@ func (h handler) Resync(ctx context.Context, from api.Caller, req control.Resync
 func (h handler) Connect(ctx context.Context, _ api.Caller, req control.ConnectRequest) error {
 	return h.a.connect(ctx, req.Volume)
 }
+
+func (h handler) GiveUp(ctx context.Context, _ api.Caller, req control.GiveUpRequest) error {
+	return h.a.giveUp(ctx, req)
+}

@@ -49,6 +49,7 @@ type Replica interface {
 	Protocol(ctx context.Context, req control.ProtocolRequest) error
 	Verify(ctx context.Context, req control.VerifyRequest) error
 	Resync(ctx context.Context, req control.ResyncRequest) error
+	GiveUp(ctx context.Context, req control.GiveUpRequest) error
 }
 
 // Peer is the peer's agent as reached over one link.

@@ -108,6 +108,7 @@ func (o *owner) learn(states []control.VolumeState, anew bool) {
 	o.state.Store(&state)
 	o.noteMove(old, &state, anew)
 	o.noteVerify(old, &state)
+	o.noteApart(old, &state)
 	now := report(state)
 	if anew || old == nil || !sameNews(report(*old), now) {
 		o.box.post(failover.Replica{State: now})
@@ -160,7 +161,7 @@ func report(s control.VolumeState) failover.ReplicaReport {
 		Created: s.Created,
 		Blank:   s.Blank,
 		// Whole says nothing of currency: that is the voters' to know.
-		DiskWhole:      attached && s.Disk != control.Inconsistent,
+		DiskWhole:      attached && s.Disk != control.Inconsistent && !s.GivenUp,
 		Primary:        s.Role == control.Primary,
 		Epoch:          s.Epoch,
 		Record:         s.Record,

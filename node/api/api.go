@@ -55,6 +55,8 @@ type Handler interface {
 	// Verify and Resync go to the Primary, whichever node is asked.
 	Verify(ctx context.Context, from Caller, req control.VerifyRequest) error
 	Resync(ctx context.Context, from Caller, req control.ResyncRequest) error
+	// GiveUp lets this node's replica be overwritten by the peer's.
+	GiveUp(ctx context.Context, from Caller, req control.GiveUpRequest) error
 }
 
 // HandOver tells that the sender has let Volume go, cleanly, at the end of Epoch.
@@ -93,6 +95,7 @@ const (
 	PathProtocol   = "/v1/volume/protocol"
 	PathVerify     = "/v1/volume/verify"
 	PathResync     = "/v1/volume/resync"
+	PathGiveUp     = "/v1/volume/give-up"
 )
 
 // Limits of a body in bytes. Replies may be larger: a status holds every volume.
@@ -159,6 +162,11 @@ func (Unsupported) Connect(context.Context, Caller, control.ConnectRequest) erro
 
 // Protocol refuses.
 func (Unsupported) Protocol(context.Context, Caller, control.ProtocolRequest) error {
+	return errUnsupported
+}
+
+// GiveUp refuses.
+func (Unsupported) GiveUp(context.Context, Caller, control.GiveUpRequest) error {
 	return errUnsupported
 }
 

@@ -159,6 +159,12 @@ func (c *Client) Protocol(ctx context.Context, req control.ProtocolRequest) erro
 	return err
 }
 
+// GiveUp lets the node's replica be overwritten by the peer's.
+func (c *Client) GiveUp(ctx context.Context, req control.GiveUpRequest) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathGiveUp, req)
+	return err
+}
+
 // Verify starts, holds or ends a verify on the Primary.
 func (c *Client) Verify(ctx context.Context, req control.VerifyRequest) error {
 	_, err := call[nothing](ctx, c, http.MethodPost, PathVerify, req)

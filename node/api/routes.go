@@ -49,6 +49,7 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathProtocol, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Protocol))},
 		{PathVerify, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Verify))},
 		{PathResync, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Resync))},
+		{PathGiveUp, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.GiveUp))},
 	} {
 		mux.Handle(rt.path, s.wrap(rt, who))
 	}

@@ -89,8 +89,10 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	volume := a.volumeCommand()
+	volume.AddCommand(a.invalidateCommand())
 	add("see", a.statusCommand(), a.eventsCommand(), a.versionCommand())
-	add("do", a.switchoverCommand(), a.grabCommand(), a.volumeCommand())
+	add("do", a.switchoverCommand(), a.grabCommand(), volume, a.resolveCommand(), a.undoCommand())
 	add("set", a.configCommand(), a.pairCommand(), a.keysCommand())
 	add("run", a.daemonCommands()...)
 	return root

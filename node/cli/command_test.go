@@ -59,6 +59,10 @@ func (g *agent) Protocol(_ context.Context, _ api.Caller, r control.ProtocolRequ
 	return g.order(api.Order{Volume: r.Volume + " " + r.Protocol})
 }
 
+func (g *agent) GiveUp(_ context.Context, _ api.Caller, r control.GiveUpRequest) error {
+	return g.order(api.Order{Volume: r.Volume, Stale: r.All})
+}
+
 func (g *agent) CreateVolume(_ context.Context, _ api.Caller, r control.CreateRequest) error {
 	return g.order(api.Order{Volume: r.Volume, Stale: r.Force})
 }
@@ -162,6 +166,12 @@ func TestExitCodesAndWords(t *testing.T) {
 		{"create", "volume create data --force", "", nil, ExitOK, "Volume data is created on server1, on /dev/sdb"},
 		{"create refused", "volume create data", "", &api.Error{Code: api.CodeRefused, Message: "/dev/sdb is mounted"}, ExitRefused, "/dev/sdb is mounted"},
 		{"connect", "volume connect data", "", nil, ExitOK, "tries to connect"},
+		{"invalidate", "volume invalidate data", "server1\n", nil, ExitOK, "is filled anew"},
+		{"invalidate unsure", "volume invalidate data", "yes\n", nil, ExitRefused, "nothing was done"},
+		{"invalidate refused", "volume invalidate data --yes", "", &api.Error{Code: api.CodeRefused, Message: "this may be the only good copy"}, ExitRefused, "the only good copy"},
+		{"nothing to resolve", "resolve data", "", nil, ExitRefused, "nothing to resolve"},
+		{"no undo files", "undo list", "", nil, ExitOK, "no undo files"},
+		{"undo of nothing", "undo restore x", "", nil, ExitUsage, "either --to PATH or --onto-volume"},
 		{"wait-sync", "volume wait-sync", "", nil, ExitOK, "Volume data is in sync on both nodes (10.0 GiB"},
 		{"grab as Primary", "grab", "", nil, ExitOK, "nothing to do"},
 		{"unknown command", "volumes", "", nil, ExitUsage, "unknown command"},

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gemel/node/replicator/handshake"
 )
 
 var (
@@ -25,6 +27,7 @@ func check(c *Config, r *reader) {
 	checkSelf(c, r)
 	r.absolute("keys", c.Keys)
 	r.absolute("state-dir", c.StateDir)
+	r.absolute("undo-dir", c.UndoDir)
 	r.absolute("run-dir", c.RunDir)
 	r.absolute("device-dir", c.DeviceDir)
 	checkPorts(c.Ports, r)
@@ -192,7 +195,20 @@ func (r *reader) between(path string, d, low, high time.Duration) {
 	}
 }
 
+func checkAfterSplit(c *Config, r *reader) {
+	if _, err := handshake.ParseZero(c.Replication.AfterSplit0, c.NodeNames()); err != nil {
+		r.mistake("replication.after-sb-0pri", "%s", err)
+	}
+	if _, err := handshake.ParseOne(c.Replication.AfterSplit1); err != nil {
+		r.mistake("replication.after-sb-1pri", "%s", err)
+	}
+	if err := handshake.CheckTwo(c.Replication.AfterSplit2); err != nil {
+		r.mistake("replication.after-sb-2pri", "%s", err)
+	}
+}
+
 func checkReplication(c *Config, r *reader) {
+	checkAfterSplit(c, r)
 	known := c.LinkNames()
 	seen := map[string]bool{}
 	for _, name := range c.Replication.Links {

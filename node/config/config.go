@@ -21,6 +21,7 @@ type Config struct {
 	Witness     Witness     `mapstructure:"witness"`
 	Keys        string      `mapstructure:"keys"`      // directory of certificates
 	StateDir    string      `mapstructure:"state-dir"` // survives a reboot
+	UndoDir     string      `mapstructure:"undo-dir"`  // empty: see UndoDirectory
 	RunDir      string      `mapstructure:"run-dir"`   // sockets; emptied by a reboot
 	DeviceDir   string      `mapstructure:"device-dir"`
 	Ports       Ports       `mapstructure:"ports"`
@@ -78,6 +79,9 @@ type Replication struct {
 	ResyncMaxRate   string        `mapstructure:"resync-max-rate"` // bytes per second such as "50MiB"; empty: no limit
 	ResyncMinRate   string        `mapstructure:"resync-min-rate"` // bytes per second; empty: always make way
 	ChecksumResync  string        `mapstructure:"checksum-resync"` // ChecksumAuto, ChecksumOn or ChecksumOff
+	AfterSplit0     string        `mapstructure:"after-sb-0pri"`
+	AfterSplit1     string        `mapstructure:"after-sb-1pri"`
+	AfterSplit2     string        `mapstructure:"after-sb-2pri"`
 }
 
 // Values of Replication.Encryption.

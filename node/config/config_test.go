@@ -72,8 +72,10 @@ func TestMistakes(t *testing.T) {
 		{"interface", ", interface: lan0", "", "t.yaml:19: volumes[0].addresses[0].interface: missing; name the network interface that gets the address"},
 		{"switch", "format-if-new: true", "format-if-new: yes please", `t.yaml:17: volumes[0].mount.format-if-new: "yes please" is neither true nor false`},
 		{"list", "options: [noatime]", "options: noatime", "t.yaml:17: volumes[0].mount.options: must be a list, such as [one, two], not a single value"},
-		{"section", "replication: {links: [private]}", "replication: 3", "t.yaml:13: replication: must be a section with keys (links, peer-timeout, path-timeout, return-after, encryption, connect-interval, resync-max-rate, resync-min-rate, checksum-resync), not a single value"},
+		{"section", "replication: {links: [private]}", "replication: 3", "t.yaml:13: replication: must be a section with keys (links, peer-timeout, path-timeout, return-after, encryption, connect-interval, after-sb-0pri, after-sb-1pri, after-sb-2pri, resync-max-rate, resync-min-rate, checksum-resync), not a single value"},
 		{"ready", "127.0.0.1:2049", "2049", `t.yaml:23: volumes[0].services[0].ready-tcp: "2049" is not host:port, such as 127.0.0.1:2049`},
+		{"policy of a stranger", "{links: [private]}", "{links: [private], after-sb-0pri: discard-node-server3}", `t.yaml:13: replication.after-sb-0pri: "discard-node-server3" names no node of the pair; they are server1 and server2`},
+		{"two Primaries", "{links: [private]}", "{links: [private], after-sb-2pri: violently-as0p}", `t.yaml:13: replication.after-sb-2pri: "violently-as0p": there is nothing to settle between two Primaries here: the voters let one node reign, the other lets go by itself and after-sb-1pri applies; only disconnect makes sense`},
 		{"size", "{links: [private]}", "{links: [private], resync-max-rate: 50MB}", `t.yaml:13: replication.resync-max-rate: size "50MB": unknown unit; write B, KiB, MiB, GiB or TiB`},
 	}
 	for _, tt := range tests {

@@ -43,6 +43,7 @@ var keys = []Key{
 
 	{"keys", Text, "directory", "/etc/gemel/keys", "Holds ca.pem, cert.pem and key.pem of this box, as `gemel keys init` makes them."},
 	{"state-dir", Text, "directory", "/var/lib/gemel", "What must survive a reboot: history of events, the witness's records."},
+	{"undo-dir", Text, "directory", "", "Where a replica that was given up keeps what it loses, before it is overwritten. `undo` in state-dir when not given."},
 	{"run-dir", Text, "directory", "/run/gemel", "Sockets of the daemons; emptied by a reboot."},
 	{"device-dir", Text, "directory", "/dev/gemel", "Where the volumes' block devices appear, one link per volume."},
 
@@ -63,6 +64,9 @@ var keys = []Key{
 	{"replication.return-after", Duration, "", "5s", "How long a better link must be well before the connection moves back to it; longer for one that keeps failing."},
 	{"replication.encryption", Text, "", "tls", "tls, or plain: then whoever can reach the links can read and change the volumes. The same on both nodes."},
 	{"replication.connect-interval", Duration, "", "500ms", "Time between attempts to connect."},
+	{"replication.after-sb-0pri", Text, "policy", "disconnect", "What settles a split brain while neither node is Primary: disconnect (a human), discard-younger-primary, discard-older-primary, discard-zero-changes, discard-least-changes, discard-node-NAME."},
+	{"replication.after-sb-1pri", Text, "policy", "disconnect", "And while one is: disconnect, consensus (the Secondary loses if after-sb-0pri says so too), discard-secondary."},
+	{"replication.after-sb-2pri", Text, "policy", "disconnect", "And while both are: only disconnect, since one of them lets go by itself."},
 	{"replication.resync-max-rate", Size, "bytes per second", "", "Upper limit of a resync, such as 50MiB. No limit when not given."},
 	{"replication.resync-min-rate", Size, "bytes per second", "", "Below this a resync does not make way for the application any more, such as 10MiB. Without it a resync always makes way, and still goes on under any load."},
 	{"replication.checksum-resync", Text, "", "auto", "Whether a resync compares checksums and sends only what differs: auto does after a crash and when a replica that had data gets everything anew, on always, off never."},

@@ -103,6 +103,15 @@ func (d *daemon) Connect(_ context.Context, q control.ConnectRequest) error {
 	return nil
 }
 
+// GiveUp lets a replica be overwritten by the peer's.
+func (d *daemon) GiveUp(_ context.Context, q control.GiveUpRequest) error {
+	v, err := d.volume(q.Volume)
+	if err != nil {
+		return err
+	}
+	return refusal(v.GiveUp(q))
+}
+
 // Verify starts, holds or ends a verify.
 func (d *daemon) Verify(_ context.Context, q control.VerifyRequest) error {
 	v, err := d.volume(q.Volume)
@@ -185,6 +194,7 @@ func refusal(err error) error {
 		return &control.Error{Code: control.CodeDeviceInUse, Message: err.Error()}
 	case errors.Is(err, core.ErrNotElected), errors.Is(err, core.ErrInconsistent),
 		errors.Is(err, core.ErrNotPrimary), errors.Is(err, core.ErrBusy),
+		errors.Is(err, core.ErrDiscarded), errors.Is(err, volume.ErrOnlyCopy),
 		errors.Is(err, core.ErrNotInSync), errors.Is(err, core.ErrVerifying), errors.Is(err, core.ErrNoVerify):
 		return &control.Error{Code: control.CodeRefused, Message: err.Error()}
 	}

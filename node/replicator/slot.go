@@ -161,7 +161,8 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 			}
 			log.Info(text)
 		},
-		Seed: randomSeed(),
+		Seed:       randomSeed(),
+		AfterSplit: s.d.cfg.AfterSplit(), UndoDir: s.d.cfg.UndoDirectory(),
 	}
 }
 

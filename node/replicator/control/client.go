@@ -104,6 +104,12 @@ func (c *Client) Protocol(ctx context.Context, q ProtocolRequest) error {
 	return err
 }
 
+// GiveUp lets the replica be overwritten by the peer's.
+func (c *Client) GiveUp(ctx context.Context, q GiveUpRequest) error {
+	_, err := post[struct{}](ctx, c, PathGiveUp, q, slowTimeout)
+	return err
+}
+
 // Resync pauses or resumes a resync, or changes its limits.
 func (c *Client) Resync(ctx context.Context, q ResyncRequest) error {
 	_, err := post[struct{}](ctx, c, PathResync, q, callTimeout)

@@ -104,6 +104,10 @@ type VolumeState struct {
 
 	// GivenUp: the data here is to be overwritten by the peer's.
 	GivenUp bool `json:"given_up"`
+	// Keeping: what will be overwritten is being written into an undo file;
+	// UndoFile is the last one that was written since the replicator started.
+	Keeping  bool   `json:"keeping,omitempty"`
+	UndoFile string `json:"undo_file,omitempty"`
 	// Apart says why both sides stand alone, and what each did; nil: they do not.
 	Apart *Apart `json:"apart,omitempty"`
 
@@ -118,12 +122,14 @@ type VolumeState struct {
 
 // Apart is a refused meeting that only a human's word ends, such as a split brain.
 type Apart struct {
-	Name  string    `json:"name"` // stable, such as "split-brain"
-	Text  string    `json:"text"`
-	Next  string    `json:"next"`
-	Seen  time.Time `json:"seen"` // when it was found out
-	Here  Side      `json:"here"`
-	There Side      `json:"there"` // as of Seen or later
+	Name string    `json:"name"` // stable, such as "split-brain"
+	Text string    `json:"text"`
+	Next string    `json:"next"`
+	Seen time.Time `json:"seen"` // when it was found out
+	// Resolvable: it ends when one side gives its data up.
+	Resolvable bool `json:"resolvable"`
+	Here       Side `json:"here"`
+	There      Side `json:"there"` // as of Seen or later
 }
 
 // Side is one replica of a pair that went apart. A zero time is not known.
@@ -285,4 +291,5 @@ const (
 	PathAccept   = "/v1/vote/accept"
 	PathRenew    = "/v1/vote/renew"
 	PathRelease  = "/v1/vote/release"
+	PathGiveUp   = "/v1/volume/give-up"
 )

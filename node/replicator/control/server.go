@@ -62,6 +62,7 @@ type Handler interface {
 	Resync(context.Context, ResyncRequest) error
 	Connect(context.Context, ConnectRequest) error
 	Protocol(context.Context, ProtocolRequest) error
+	GiveUp(context.Context, GiveUpRequest) error
 	Prepare(context.Context, arbiter.PrepareRequest) (arbiter.PrepareReply, error)
 	Accept(context.Context, arbiter.AcceptRequest) (arbiter.AcceptReply, error)
 	Renew(context.Context, arbiter.RenewRequest) (arbiter.RenewReply, error)
@@ -161,6 +162,7 @@ func Mux(h Handler) http.Handler {
 	handle(mux, PathProtocol, silent(h.Protocol))
 	handle(mux, PathVerify, silent(h.Verify))
 	handle(mux, PathResync, silent(h.Resync))
+	handle(mux, PathGiveUp, silent(h.GiveUp))
 	handle(mux, PathPrepare, h.Prepare)
 	handle(mux, PathAccept, h.Accept)
 	handle(mux, PathRenew, h.Renew)

@@ -23,10 +23,12 @@ type Clash struct {
 // refused takes a handshake's refusal. A side stands alone only once it knows
 // that the other has come to the same: until then it keeps trying, so that both
 // sides always know.
-func (v *Volume) refused(d handshake.Verdict, peer *handshake.State, told bool) error {
+func (v *Volume) refused(d handshake.Verdict, mine, peer *handshake.State, told bool) error {
 	v.mu.Lock()
 	defer v.unlock()
 	switch {
+	case v.core.Hello().Discard != mine.Discard: // somebody decided meanwhile
+		return fmt.Errorf("%s; %w", d, core.ErrStaleHello)
 	case d.Discards && told && d.Loser == v.o.Node:
 		return v.loseByPolicy(d)
 	case d.Discards:
@@ -36,10 +38,10 @@ func (v *Volume) refused(d handshake.Verdict, peer *handshake.State, told bool) 
 	}
 	if v.clash == nil || v.clash.Verdict.Name != d.Name {
 		v.clash = &Clash{Verdict: d, Peer: *peer, At: time.Now()}
+		v.reason = "" // told anew
 		v.touched()
 	}
 	v.clash.Verdict, v.clash.Peer = d, *peer
-	v.reason = "" // told anew
 	if !told {
 		return errors.New(d.String())
 	}
@@ -125,6 +127,10 @@ func (v *Volume) mayGiveUp() error {
 	return nil
 }
 
+// resolvable clashes end when one side gives its data up.
+var resolvable = map[string]bool{handshake.SplitBrain: true, handshake.Unrelated: true, handshake.PrimaryStale: true,
+	handshake.OlderRestored: true, NotKept: true}
+
 // apart is both sides of a clash for people; v.mu is held.
 func (v *Volume) apart() *control.Apart {
 	if v.clash == nil {
@@ -133,8 +139,9 @@ func (v *Volume) apart() *control.Apart {
 	mine, w := v.claims(), v.core.View(Now())
 	return &control.Apart{
 		Name: v.clash.Verdict.Name, Text: v.clash.Verdict.Text, Next: v.clash.Verdict.Next, Seen: v.clash.At.UTC(),
-		Here:  side(&mine, w.Primary, w.Crashed),
-		There: side(&v.clash.Peer.Claims, v.clash.Peer.Primary, v.clash.Peer.Crashed),
+		Resolvable: resolvable[v.clash.Verdict.Name],
+		Here:       side(&mine, w.Primary, w.Crashed),
+		There:      side(&v.clash.Peer.Claims, v.clash.Peer.Primary, v.clash.Peer.Crashed),
 	}
 }
 

@@ -22,7 +22,7 @@ func (v *Volume) keepConnected() {
 		served, err := v.connectOnce()
 		v.mu.Lock()
 		if err != nil && v.ctx.Err() == nil {
-			v.standAlone = errors.Is(err, errStandAlone)
+			v.standAlone = errors.Is(err, errStandAlone) && v.clash != nil // nil: somebody decided meanwhile
 			if v.reason != err.Error() && (v.clash == nil || v.reason == "") {
 				v.reason = err.Error()
 				v.touched()
@@ -35,7 +35,8 @@ func (v *Volume) keepConnected() {
 		}
 		alone := v.standAlone
 		v.unlock()
-		v.pause(wait, alone)
+		// Node 1 goes on listening: a peer that still tries is told once more.
+		v.pause(wait, alone && v.o.Node == 0)
 	}
 }
 
@@ -130,7 +131,7 @@ func (v *Volume) agree(conn *link.Conn, mine *handshake.State) error {
 	theirs, err := peersVerdict(conn)
 	switch {
 	case d.Kind == handshake.Refuse:
-		return v.refused(d, &peer, err == nil)
+		return v.refused(d, mine, &peer, err == nil)
 	case err != nil:
 		return err
 	case handshake.Kind(theirs.Decision) != d.Kind.Mirror():

@@ -263,7 +263,7 @@ func (v *Volume) State() control.VolumeState {
 		Epoch: w.Reign, Record: v.record, Chosen: w.Chosen,
 		WantShrink: w.WantShrink, ReadyToGrow: w.ReadyToGrow, Frozen: w.Frozen, LeaseLeft: w.Lease - now,
 		CrashedPrimary: w.Crashed, Created: w.Created, Blank: w.Blank, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,
-		GivenUp: w.Discard, Apart: v.apart(),
+		GivenUp: w.Discard, Keeping: w.Keeping, UndoFile: v.undoFile, Apart: v.apart(),
 		Counters: control.Counters{Read: v.counters.read, Written: v.counters.written, Sent: w.Counters.Sent,
 			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Same: w.Counters.Same,
 			Flushes: v.counters.flushes, Mended: w.Counters.Mended},

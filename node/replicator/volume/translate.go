@@ -86,6 +86,8 @@ func DiskState(w core.View, node arbiter.NodeID, record arbiter.Record) string {
 		return control.Diskless
 	case w.Inconsistent:
 		return control.Inconsistent
+	case w.Discard:
+		return control.Outdated
 	case w.Primary, w.InSync:
 		return control.UpToDate
 	case known != 0 && !known.Has(node):

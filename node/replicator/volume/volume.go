@@ -75,6 +75,7 @@ type Options struct {
 	Checksums       core.Checksums
 	AfterSplit      handshake.Policy // what settles a split brain without a human
 	LogSlots        int              // extents of 4 MiB that can be hot; 0: activity.SlotsDefault
+	UndoDir         string           // for what a replica that was given up will lose
 	// Changed is called, without locks held, after every change of State that a
 	// watcher should see; it must not block.
 	Changed func()
@@ -129,6 +130,8 @@ type Volume struct {
 	promise    arbiter.Epoch // the peer's, as of its last hello
 	met        met           // the peer of the last meeting; zero: none since the start
 	saying     uint64        // said in the hello of this connection, until the peer speaks
+	undoFile   string        // the last one written since the start
+	keeping    sync.Mutex    // while one is written
 	clash      *Clash        // why both stand apart, as of the last meeting; nil: they do not
 	move       *control.Move
 	shown      Shown // Detach is nil while no device is shown
@@ -448,6 +451,8 @@ func (v *Volume) carryOut(a *core.Action) {
 		v.logReady.Signal()
 	case core.Drop:
 		v.drop(a.Err)
+	case core.SaveUndo:
+		v.saveUndo(a.Version)
 	case core.Changed:
 		v.dirtyState = true
 		v.changes.Broadcast()
