@@ -12,13 +12,13 @@ import (
 )
 
 var _ = Describe("Cables", Label("full"), func() {
-	It("pull the private cable while a client writes, and plug it: the Primary goes on alone, then both hold every write",
+	It("pull both cables of the Secondary while a client writes, and plug them: the Primary goes on alone, then both hold every write",
 		func(ctx SpecContext) {
 			primary, secondary := world.sides(ctx)
 			report := world.underLoad(ctx, func() {
-				world.pull(ctx, secondary, cluster.Private)
+				world.isolate(ctx, secondary)
 				world.awaitAlone(ctx, primary)
-				Expect(world.lab.PlugCable(secondary, cluster.Private)).To(Succeed())
+				world.rejoin(secondary)
 				world.awaitHealthy(ctx)
 			})
 			Expect(report.Errors).To(BeZero())
@@ -44,13 +44,11 @@ var _ = Describe("Cables", Label("full"), func() {
 		func(ctx SpecContext) {
 			primary, secondary := world.sides(ctx)
 			world.underLoad(ctx, func() {
-				world.pull(ctx, primary, cluster.LAN)
-				world.pull(ctx, primary, cluster.Private)
+				world.isolate(ctx, primary)
 				world.awaitServing(ctx, secondary, 30*time.Second)
 				world.expectLetGo(ctx, primary)
 			})
-			Expect(world.lab.PlugCable(primary, cluster.LAN)).To(Succeed())
-			Expect(world.lab.PlugCable(primary, cluster.Private)).To(Succeed())
+			world.rejoin(primary)
 			world.awaitHealthy(ctx)
 			Expect(world.primary(ctx)).To(Equal(secondary))
 		}, SpecTimeout(specLimit))
@@ -59,6 +57,19 @@ var _ = Describe("Cables", Label("full"), func() {
 func (p *pair) pull(_ context.Context, box, cable string) {
 	GinkgoHelper()
 	Expect(p.lab.PullCable(box, cable)).To(Succeed())
+}
+
+// isolate pulls both cables of a box; rejoin plugs them.
+func (p *pair) isolate(ctx context.Context, box string) {
+	GinkgoHelper()
+	p.pull(ctx, box, cluster.LAN)
+	p.pull(ctx, box, cluster.Private)
+}
+
+func (p *pair) rejoin(box string) {
+	GinkgoHelper()
+	Expect(p.lab.PlugCable(box, cluster.LAN)).To(Succeed())
+	Expect(p.lab.PlugCable(box, cluster.Private)).To(Succeed())
 }
 
 // awaitAlone waits until the recorded in-sync set is the Primary alone.

@@ -5,8 +5,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-
-	"gemel/lab/cluster"
 )
 
 var _ = Describe("Synchronisation", Label("full"), func() {
@@ -21,11 +19,11 @@ var _ = Describe("Synchronisation", Label("full"), func() {
 	It("after a break only what changed is sent again", func(ctx SpecContext) {
 		primary, secondary := world.sides(ctx)
 		before := world.node(ctx, primary).Vol.Counters
-		world.pull(ctx, secondary, cluster.Private)
+		world.isolate(ctx, secondary)
 		world.awaitAlone(ctx, primary)
 		world.writeSome(ctx)
 		broken := world.node(ctx, primary).Vol
-		Expect(world.lab.PlugCable(secondary, cluster.Private)).To(Succeed())
+		world.rejoin(secondary)
 		world.awaitHealthy(ctx)
 		moved := world.node(ctx, primary).Vol.Counters.Resynced - before.Resynced
 		written := broken.Counters.Written - before.Written

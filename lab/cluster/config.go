@@ -25,7 +25,7 @@ nodes:
       - {name: lan, address: {{(.Address "lan").Addr}}}
 {{- end}}
 witness: {name: {{.Witness.Name}}, address: {{(.Witness.Address "lan").Addr}}}
-replication: {links: [private]}
+replication: {links: [private, lan]}
 volumes:
   - name: data
     device: {{.Device}}

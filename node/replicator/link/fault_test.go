@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -353,7 +354,9 @@ func TestEachFault(t *testing.T) {
 			})
 			traffic.finish()
 			drain.finish()
+			mu.Lock()
 			t.Logf("moves: %v", moves)
+			mu.Unlock()
 		})
 	}
 }
@@ -462,8 +465,62 @@ func TestPeerWithoutPaths(t *testing.T) {
 	if c.roads[0].dialing {
 		t.Error("a second connection is dialed")
 	}
-	if err := c.over(0); err != c.lostWhy {
+	if err := c.over(0); !errors.Is(err, c.lostWhy) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestOtherVersions says hello by hand, as other releases would.
+func TestOtherVersions(t *testing.T) {
+	bench := newBench(t, timeout)
+	opened := make(chan *Conn, 1)
+	bench.listener.Handle("data", func(p *Pending) {
+		c, err := p.Accept(hello(1))
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- c
+	})
+	for _, c := range []struct {
+		low, high uint16
+		features  uint32
+		reason    wire.Reason
+	}{
+		{wire.VersionMax + 1, wire.VersionMax + 4, 1, wire.NoVersion},
+		{0, wire.VersionMin - 1, 1, wire.NoVersion},
+		{wire.VersionMax, wire.VersionMin - 1, 1, wire.NoVersion},
+		{0, wire.VersionMax + 9, ^uint32(0), ""},
+	} {
+		l, err := bench.dialer.connect(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := hello(0)
+		h.VersionMin, h.VersionMax, h.Features, h.Nonce[0] = c.low, c.high, c.features, 7
+		if err := l.talk(wire.Header{Type: wire.TypeHello}, wire.AppendHello(nil, &h)); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := l.hello(wire.TypeHelloReply)
+		if c.reason != "" {
+			if !errors.Is(err, ErrPeerRefused) || !strings.Contains(err.Error(), string(c.reason)) {
+				t.Errorf("%d to %d: %v", c.low, c.high, err)
+			}
+			continue
+		}
+		if err != nil || answer.Features != wire.FeaturePaths {
+			t.Fatalf("features %#x, %v", answer.Features, err)
+		}
+		h.Echo = answer.Nonce
+		if err := l.talk(wire.Header{Type: wire.TypeHelloConfirm}, wire.AppendHello(nil, &h)); err != nil {
+			t.Fatal(err)
+		}
+		conn := <-opened
+		if conn.Version() != wire.VersionMax {
+			t.Errorf("version %d", conn.Version())
+		}
+		conn.Close(nil)
+		conn.Wait()
+		l.raw.Close()
 	}
 }
 

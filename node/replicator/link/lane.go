@@ -40,8 +40,7 @@ type lane struct {
 	asked  time.Duration // first pulse that was not answered; 0 when there is none
 	pulsed time.Duration // last pulse sent
 	heard  time.Duration // last talk received
-	rtt    time.Duration
-	gone   error // why it was closed
+	gone   error         // why it was closed
 }
 
 // Sizes of a lane's buffers in bytes: while it is opened and stands by, and in use.

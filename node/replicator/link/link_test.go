@@ -406,18 +406,13 @@ func TestDialSaysWhyForEachPath(t *testing.T) {
 }
 
 func BenchmarkThroughput(b *testing.B) {
-	t := &testing.T{}
-	bench := newBench(t, timeout)
-	got := make(chan *Conn, 1)
-	bench.listener.Handle("data", func(p *Pending) {
-		c, _ := p.Accept(hello(1))
-		got <- c
-	})
-	a, err := bench.dialer.Dial(context.Background(), hello(0))
-	if err != nil {
-		b.Fatal(err)
-	}
-	peer := <-got
+	b.Run("tls", func(b *testing.B) { throughput(b, false) })
+	b.Run("plain", func(b *testing.B) { throughput(b, true) })
+}
+
+func throughput(b *testing.B, plain bool) {
+	a, peer, done := benchPair(b, plain)
+	defer done()
 	go echo(peer)
 	data := make([]byte, 256<<10)
 	b.SetBytes(int64(len(data)))
@@ -432,11 +427,6 @@ func BenchmarkThroughput(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	a.Close(nil)
-	a.Wait()
-	peer.Close(nil)
-	peer.Wait()
-	bench.listener.Close()
 }
 
 // TestSendNowBesideSend has many senders of both kinds: nothing is lost, mixed
@@ -486,18 +476,13 @@ func TestSendNowBesideSend(t *testing.T) {
 // BenchmarkRoundTrip is a small write there and its answer back, both sent by
 // the goroutine that has them, as an idle volume does.
 func BenchmarkRoundTrip(b *testing.B) {
-	t := &testing.T{}
-	bench := newBench(t, timeout)
-	got := make(chan *Conn, 1)
-	bench.listener.Handle("data", func(p *Pending) {
-		c, _ := p.Accept(hello(1))
-		got <- c
-	})
-	a, err := bench.dialer.Dial(context.Background(), hello(0))
-	if err != nil {
-		b.Fatal(err)
-	}
-	peer := <-got
+	b.Run("tls", func(b *testing.B) { roundTrip(b, false) })
+	b.Run("plain", func(b *testing.B) { roundTrip(b, true) })
+}
+
+func roundTrip(b *testing.B, plain bool) {
+	a, peer, done := benchPair(b, plain)
+	defer done()
 	go func() {
 		answer := make([]Outgoing, 1)
 		for {
@@ -519,9 +504,27 @@ func BenchmarkRoundTrip(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	a.Close(nil)
-	a.Wait()
-	peer.Close(nil)
-	peer.Wait()
-	bench.listener.Close()
+}
+
+// benchPair returns both ends of an open connection.
+func benchPair(b *testing.B, plain bool) (dialed, accepted *Conn, done func()) {
+	t := &testing.T{}
+	bench := makeBench(t, timeout, plain)
+	got := make(chan *Conn, 1)
+	bench.listener.Handle("data", func(p *Pending) {
+		c, _ := p.Accept(hello(1))
+		got <- c
+	})
+	dialed, err := bench.dialer.Dial(context.Background(), hello(0))
+	if err != nil {
+		b.Fatal(err)
+	}
+	accepted = <-got
+	return dialed, accepted, func() {
+		for _, c := range []*Conn{dialed, accepted} {
+			c.Close(nil)
+			c.Wait()
+		}
+		bench.listener.Close()
+	}
 }
