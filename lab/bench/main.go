@@ -49,6 +49,7 @@ var parts = []struct {
 	{"nbd", (*bench).nbd},
 	{"fuse", (*bench).fuse},
 	{"builds", (*bench).builds},
+	{"memory", (*bench).memory},
 }
 
 func main() {
@@ -66,7 +67,7 @@ func run() (err error) {
 	sizeText := flag.String("size", "1GiB", "size of each image")
 	dir := flag.String("dir", "/var/tmp", "`directory` on the disk to measure")
 	only := flag.String("only", "raw,mirror,pair,sync,nbd,fuse", "`parts` to run; pair is the volume alone and replicated, "+
-		"nbd and fuse measure volume and others in turn, builds the volume of two programs")
+		"nbd and fuse measure volume and others in turn, builds the volume of two programs, memory the replicators with many volumes")
 	rounds := flag.Int("rounds", 5, "how often the parts nbd and fuse measure each row on each subject")
 	show := flag.String("show", "", "only show this `file` through FUSE and loop below -dir, until the end; the part fuse starts itself so")
 	against := flag.String("against", "", "another production `binary`, for the part builds")

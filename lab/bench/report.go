@@ -45,6 +45,7 @@ type report struct {
 	Syncs   []syncRate                      `json:"first_syncs"`
 	// Contests are the parts whose subjects were measured in turn.
 	Contests []*contest `json:"contests"`
+	Memory   []held     `json:"memory,omitempty"`
 }
 
 // syncRate is a first synchronisation, beside what the cable carries.
@@ -83,6 +84,7 @@ func (p *report) write(out io.Writer) {
 	for _, c := range p.Contests {
 		c.write(out)
 	}
+	p.writeMemory(out)
 }
 
 // measured reports whether any row was measured outside the part nbd.
