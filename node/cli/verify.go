@@ -86,12 +86,15 @@ func rate(flag, text string) (int64, error) {
 }
 
 func (a *app) verify(ctx context.Context, args []string, f *verifyFlags) error {
-	_, name, c, err := a.orderTarget(ctx, args, "")
+	cfg, name, c, err := a.orderTarget(ctx, args, "")
 	if err != nil {
 		return err
 	}
-	defer c.Close()
 	q, err := f.request(name)
+	if err == nil {
+		c = a.atPrimary(ctx, cfg, name, c)
+	}
+	defer c.Close()
 	if err != nil {
 		return err
 	}
@@ -110,6 +113,29 @@ func (a *app) verify(ctx context.Context, args []string, f *verifyFlags) error {
 		control.ActionStop: "The verify of volume %s is stopped; what it found stays in gemel status.\n"}
 	a.printf(said[q.Action], name)
 	return nil
+}
+
+// atPrimary goes on with the node that serves the volume, if it can be reached:
+// which ranges differ is known there only.
+func (a *app) atPrimary(ctx context.Context, cfg *config.Config, name string, c *api.Client) *api.Client {
+	s, err := c.Status(ctx)
+	if err != nil {
+		return c
+	}
+	v := volumeOf(&s, name)
+	if v == nil {
+		return c
+	}
+	primary := primaryOf(&s, v)
+	if primary == "" || primary == s.Node {
+		return c
+	}
+	there, err := a.reach(ctx, cfg, primary)
+	if err != nil {
+		return c
+	}
+	c.Close()
+	return there
 }
 
 // verifyRun numbers the last verify, as far as known.

@@ -69,8 +69,8 @@ func TestVerifyWaitsForItsEnd(t *testing.T) {
 		{"repaired", "4.0 KiB repaired", &repaired, 0},
 	} {
 		b := newBox(t, true)
-		// Asked once to reach the agent, then before the order, then while it runs.
-		b.agent.status = []api.Status{with(nil), with(nil), with(running), with(c.end)}
+		// Asked once to reach the agent, once who is Primary, then before the order, then while it runs.
+		b.agent.status = []api.Status{with(nil), with(nil), with(nil), with(running), with(c.end)}
 		code, out, _ := b.run(t, "", "volume", "verify", "data", "--wait")
 		if code != c.code || !strings.Contains(out, c.say) || !strings.Contains(out, "1.0 MiB of 4.0 MiB") {
 			t.Errorf("%s: exit %d\n%s", c.name, code, out)
