@@ -45,7 +45,7 @@ func rows(end ending, found checker.VerifyReport) [][2]string {
 	case end.unfinished:
 		list = append(list, [2]string{"resync after reset", fmt.Sprintf("goes on: %d of %d MB so far", end.again.done/1e6, end.again.total/1e6)})
 	case end.again != nil && end.again.words() != "":
-		list = append(list, [2]string{"resync after reset", end.again.words() + " (a crashed Primary is resynced wholly)"})
+		list = append(list, [2]string{"resync after reset", end.again.words() + " (what the crashed Primary's activity log named; only what differs travels)"})
 	}
 	return list
 }
@@ -65,7 +65,7 @@ func firstWords(m *meter) string {
 	if m == nil || m.words() == "" {
 		return "at an earlier visit"
 	}
-	return fmt.Sprintf("%s (the article of 2004: %d MB/s)", m.words(), article/1_000_000)
+	return fmt.Sprintf("%s, zeroes not sent (the article of 2004: %d MB/s)", m.words(), article/1_000_000)
 }
 
 // exec is the beginning of a command line that runs something in a box.

@@ -164,7 +164,7 @@ func (t *tour) sayHealthy(m *meter, created bool, v view) {
 	}
 	t.screen.EndBar()
 	if created && m.words() != "" {
-		t.screen.Line(fmt.Sprintf("First sync: %s; the article of 2004 had %d MB/s.", m.words(), article/1_000_000))
+		t.screen.Line(fmt.Sprintf("First sync: %s, zeroes not sent; the article of 2004 had %d MB/s.", m.words(), article/1_000_000))
 	}
 	names := slices.Clone(v.volume.InSyncBy)
 	slices.Sort(names)
