@@ -212,7 +212,7 @@ func TestKilledUnderFileSystem(t *testing.T) {
 	l := newLife(t)
 	for _, program := range []string{"fio", "e2fsck"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("needs %s", program)
+			t.Skipf("needs %s (packages fio and e2fsprogs)", program)
 		}
 	}
 	run(t, "mkfs.ext4", "-q", "-F", l.device)
