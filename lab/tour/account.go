@@ -62,8 +62,11 @@ func lost(r checker.VerifyReport) string {
 }
 
 func firstWords(m *meter) string {
-	if m == nil || m.words() == "" {
+	if m == nil {
 		return "at an earlier visit"
+	}
+	if m.words() == "" {
+		return "over before it could be measured"
 	}
 	return fmt.Sprintf("%s, zeroes not sent (the article of 2004: %d MB/s)", m.words(), article/1_000_000)
 }

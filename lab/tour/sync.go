@@ -59,42 +59,70 @@ func (t *tour) lookPatiently(ctx context.Context, node string) (view, error) {
 
 // meter measures a resync from what was seen of it.
 type meter struct {
-	label        string
-	from, to     time.Time
-	start, done  int64 // bytes
-	total        int64
-	seen, halted bool
+	label         string
+	before, after time.Time // last look in front of it, first look behind it
+	from, to      time.Time // first and last look at it
+	start, done   int64     // bytes
+	total         int64
+	seen, halted  bool
 }
 
 // add takes one look at a volume into account.
 func (m *meter) add(at time.Time, r *control.Resync) {
 	switch {
+	case r == nil && m.seen && !m.halted:
+		m.after, m.halted = at, true
+		return
 	case r == nil:
-		m.halted = m.seen
+		if !m.seen {
+			m.before = at
+		}
 		return
 	case !m.seen || r.Done < m.done:
 		// A resync that began again is another one.
-		*m = meter{label: m.label, from: at, start: r.Done, seen: true}
+		*m = meter{label: m.label, before: m.before, from: at, start: r.Done, seen: true}
 	}
 	m.to, m.done, m.total, m.halted = at, r.Done, r.Total, false
 }
 
-// rate is the mean between the first and the last look, in bytes per second.
+// short reports that too little of the resync was seen between two looks to tell its
+// rate from: it was over before the next one.
+func (m *meter) short() bool { return (m.done-m.start)*4 < m.total }
+
+// rate is the mean between the first and the last look, in bytes per second; of a
+// short resync that ended the least that it can have been, and 0 when nothing is known.
 func (m *meter) rate() int64 {
-	took := m.to.Sub(m.from).Seconds()
+	bytes, took := m.done-m.start, m.to.Sub(m.from).Seconds()
+	if m.short() {
+		if !m.halted {
+			return 0
+		}
+		bytes, took = m.total, m.bound().Seconds()
+	}
 	if took <= 0 {
 		return 0
 	}
-	return int64(float64(m.done-m.start) / took)
+	return int64(float64(bytes) / took)
+}
+
+// bound is the time that a resync that ended cannot have exceeded.
+func (m *meter) bound() time.Duration {
+	if m.before.IsZero() {
+		return m.after.Sub(m.from)
+	}
+	return m.after.Sub(m.before)
 }
 
 // words are the whole resync in a sentence; "" when too little was seen to tell.
 func (m *meter) words() string {
-	if m.rate() == 0 {
+	rate := m.rate()
+	if rate == 0 {
 		return ""
 	}
-	took := float64(m.total) / float64(m.rate())
-	return fmt.Sprintf("%d MB in %.1f s, %d MB/s", m.total/1e6, took, m.rate()/1e6)
+	if m.short() {
+		return fmt.Sprintf("%d MB in less than %.1f s, over %d MB/s", m.total/1e6, m.bound().Seconds(), rate/1e6)
+	}
+	return fmt.Sprintf("%d MB in %.1f s, %d MB/s", m.total/1e6, float64(m.total)/float64(rate), rate/1e6)
 }
 
 func (m *meter) finished() Progress {

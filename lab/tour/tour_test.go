@@ -233,6 +233,21 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+func TestMeterOfAResyncThatEndsBetweenTwoLooks(t *testing.T) {
+	m, start := &meter{}, time.Unix(1000, 0)
+	m.add(start, nil)
+	m.add(start.Add(300*time.Millisecond), &control.Resync{Total: 1000e6, Done: 57e6})
+	if got := m.words(); got != "" {
+		t.Errorf("a rate from a single look: %q", got)
+	}
+	m.add(start.Add(600*time.Millisecond), &control.Resync{Total: 1000e6, Done: 57.4e6})
+	m.add(start.Add(900*time.Millisecond), nil)
+	m.add(start.Add(2*time.Second), nil)
+	if got, want := m.words(), "1000 MB in less than 0.9 s, over 1111 MB/s"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestRowsSayWhatWasLost(t *testing.T) {
 	v, err := parseView(recorded(t, "status-healthy.json"))
 	if err != nil {
