@@ -278,6 +278,10 @@ func (v *Volume) Fill() int64 {
 	return n
 }
 
+// SizeFile is where the size of a volume's backing device is noted, in the state
+// directory.
+func (c *Config) SizeFile(volume string) string { return filepath.Join(c.StateDir, "sizes", volume) }
+
 // AgentSocket is the unix socket of this box's agent.
 func (c *Config) AgentSocket() string { return filepath.Join(c.RunDir, "agent.sock") }
 

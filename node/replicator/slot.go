@@ -111,6 +111,7 @@ func (s *slot) run(d *disk.Disk, store *meta.Store) {
 			s.d.log.Warn(note, "volume", s.conf.Name)
 		}
 	}
+	s.remember(store)
 	connect, remove, err := s.connect()
 	if err == nil {
 		var v *volume.Volume
@@ -122,6 +123,15 @@ func (s *slot) run(d *disk.Disk, store *meta.Store) {
 	}
 	s.closeDisk(d)
 	s.fail(err, false)
+}
+
+// remember notes how large the metadata says that the device is, so that it is
+// found again should the device be enlarged.
+func (s *slot) remember(store *meta.Store) {
+	if err := disk.Remember(s.d.cfg.SizeFile(s.conf.Name), store.Super().DeviceSize); err != nil {
+		s.d.log.Warn("if the backing device is enlarged before the next start, its metadata will not be found",
+			"volume", s.conf.Name, "reason", err)
+	}
 }
 
 // connect returns this node's way of meeting the peer: node 0 dials.
@@ -138,7 +148,7 @@ func (s *slot) connect() (c volume.Connect, remove func(), err error) {
 }
 
 func (s *slot) params() meta.Params {
-	return meta.Params{Cluster: s.d.cfg.Cluster, Volume: s.conf.Name, Node: s.d.node}
+	return meta.Params{Cluster: s.d.cfg.Cluster, Volume: s.conf.Name, Node: s.d.node, Seen: disk.Seen(s.d.cfg.SizeFile(s.conf.Name))}
 }
 
 func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) volume.Options {

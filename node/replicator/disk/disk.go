@@ -34,8 +34,11 @@ var (
 // from many goroutines at once. Offsets and lengths are multiples of 4096;
 // buffers of package buffer are used as they are, others are copied.
 type Device interface {
-	// Size returns the size in bytes, rounded down to a multiple of 4096.
+	// Size returns the size in bytes, rounded down to a multiple of 4096, as it
+	// was when the device was opened or measured last.
 	Size() int64
+	// Measure finds the size out anew: somebody may have changed it.
+	Measure() (int64, error)
 	// ReadAt fills p or returns an error.
 	ReadAt(p []byte, off int64) error
 	// WriteAt writes all of p or returns an error. The write may be in a
@@ -60,7 +63,7 @@ type Disk struct {
 	file   *os.File
 	fd     int
 	path   string
-	size   int64
+	size   atomic.Int64
 	direct bool
 	note   string
 	align  uintptr // of memory and offsets, for direct I/O
@@ -95,7 +98,7 @@ func Open(path string) (*Disk, error) {
 func (d *Disk) Path() string { return d.path }
 
 // Size returns the size in bytes, rounded down to a multiple of 4096.
-func (d *Disk) Size() int64 { return d.size }
+func (d *Disk) Size() int64 { return d.size.Load() }
 
 // Direct reports whether I/O goes past the page cache.
 func (d *Disk) Direct() bool { return d.direct }
@@ -167,7 +170,7 @@ func (d *Disk) request(w way, p []byte, off int64) error {
 	defer d.mu.RUnlock()
 	err := ErrClosed
 	if !d.closed {
-		err = CheckRange(int64(len(p)), off, d.size)
+		err = CheckRange(int64(len(p)), off, d.size.Load())
 	}
 	if err == nil && (!d.direct || aligned(p, d.align)) {
 		err = d.whole(w, p, off)

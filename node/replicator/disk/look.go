@@ -36,6 +36,6 @@ func Look(path string) (*Disk, error) {
 		_ = d.file.Close()
 		return nil, fmt.Errorf("ask %s for its size: %w", path, err)
 	}
-	d.size = end &^ (buffer.Align - 1)
+	d.size.Store(end &^ (buffer.Align - 1))
 	return d, nil
 }

@@ -70,13 +70,31 @@ func (d *Disk) claimFile(fd int) error {
 		return fmt.Errorf("open backing file %s: %w: it is attached to %s; detach it (losetup -d %s) first",
 			d.path, ErrInUse, loop, loop)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fmt.Errorf("stat backing file %s: %w", d.path, err)
-	}
-	d.size = st.Size &^ (buffer.Align - 1)
 	d.askAlign()
-	return nil
+	_, err = d.Measure()
+	return err
+}
+
+// Measure asks the kernel for the size anew: the file or device may have been
+// enlarged since it was opened. It returns the size in bytes, rounded down to a
+// multiple of 4096, which Size returns as well from now on.
+func (d *Disk) Measure() (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd, &st); err != nil {
+		return 0, fmt.Errorf("ask %s for its size: %w", d.path, err)
+	}
+	size := st.Size
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		var bytes uint64
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), unix.BLKGETSIZE64,
+			uintptr(unsafe.Pointer(&bytes))); errno != 0 {
+			return 0, fmt.Errorf("ask %s for its size: %w", d.path, errno)
+		}
+		size = int64(bytes)
+	}
+	size &^= buffer.Align - 1
+	d.size.Store(size)
+	return size, nil
 }
 
 // askAlign takes the kernel's word (6.1 and later) for how memory must be
@@ -102,13 +120,8 @@ func (d *Disk) measureBlock() error {
 	}
 	d.align = uintptr(max(logical, minAlign))
 	d.askAlign()
-	var size uint64
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), unix.BLKGETSIZE64,
-		uintptr(unsafe.Pointer(&size))); errno != 0 {
-		return fmt.Errorf("ask %s for its size: %w", d.path, errno)
-	}
-	d.size = int64(size) &^ (buffer.Align - 1)
-	return nil
+	_, err = d.Measure()
+	return err
 }
 
 func openRetry(path string, flags int) (int, error) {

@@ -31,7 +31,7 @@ func (d *Disk) erase(what string, off, n int64, keep bool) error {
 	defer d.mu.RUnlock()
 	err := ErrClosed
 	if !d.closed {
-		err = CheckRange(n, off, d.size)
+		err = CheckRange(n, off, d.size.Load())
 	}
 	if err == nil && n > 0 {
 		err = d.zero(off, n, keep)

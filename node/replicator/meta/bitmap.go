@@ -26,7 +26,7 @@ func pagesFor(size int64) int {
 // Words returns how many words the bitmap has: bit i%64 of word i/64 stands for
 // block i. Bits behind the data area are always zero.
 func (s *Store) Words() int {
-	return int((s.layout.data/block.Size + 63) / 64)
+	return int((s.at().data/block.Size + 63) / 64)
 }
 
 // LoadBitmap reads the saved bitmap, Words() long. damaged counts pages that
@@ -38,11 +38,12 @@ func (s *Store) LoadBitmap() (words []uint64, damaged int, err error) {
 	words = make([]uint64, s.Words())
 	b := buffer.Get(pageSize)
 	defer buffer.Put(b)
-	known := s.layout.pages
+	pages := s.at().pages
+	known := pages
 	if size := s.Super().AgreedSize; size > 0 {
 		known = pagesFor(size) // what lies behind the volume's end need not be saved ever
 	}
-	for page := range s.layout.pages {
+	for page := range pages {
 		part := s.part(words, page)
 		if err := s.dev.ReadAt(b, s.pageAt(page)); err != nil {
 			return nil, damaged, fmt.Errorf("load bitmap: %w", err)
@@ -58,27 +59,31 @@ func (s *Store) LoadBitmap() (words []uint64, damaged int, err error) {
 	return words, damaged, nil
 }
 
-// SaveBitmap writes the whole bitmap, Words() long, and makes it stable.
+// SaveBitmap writes the whole bitmap and makes it stable. words may be shorter
+// than Words(): the rest is zero.
 func (s *Store) SaveBitmap(words []uint64) error {
-	return s.SaveBitmapRange(words, block.Range{Off: 0, Len: s.layout.data})
+	return s.SaveBitmapRange(words, block.Range{Off: 0, Len: s.at().data})
 }
 
 // SaveBitmapRange writes the pages that hold the bits of r, a range of the
-// volume, and makes them stable. words is the whole bitmap, and must not change
-// meanwhile.
+// volume, and makes them stable. words is the whole bitmap, or as much of it as is
+// not zero, and must not change meanwhile.
 func (s *Store) SaveBitmapRange(words []uint64, r block.Range) error {
-	if len(words) != s.Words() {
-		return fmt.Errorf("save bitmap: it has %d words, the volume needs %d", len(words), s.Words())
+	if len(words) > s.Words() {
+		return fmt.Errorf("save bitmap: it has %d words, there is room for %d", len(words), s.Words())
 	}
 	if r.Empty() {
 		return nil
 	}
 	s.bitmapMu.Lock()
 	defer s.bitmapMu.Unlock()
+	if err := s.usable(); err != nil {
+		return fmt.Errorf("save bitmap: %w", err)
+	}
 	s.saves++
 	b := buffer.Get(pageSize)
 	defer buffer.Put(b)
-	last := min(int((r.End()-1)/block.Size/pageBits), s.layout.pages-1)
+	last := min(int((r.End()-1)/block.Size/pageBits), s.at().pages-1)
 	for page := int(r.Off / block.Size / pageBits); page <= last; page++ {
 		s.encodePage(b, page, s.part(words, page))
 		if err := s.dev.WriteAt(b, s.pageAt(page)); err != nil {
@@ -97,6 +102,9 @@ func (s *Store) SaveBitmapRange(words []uint64, r block.Range) error {
 func (s *Store) SavePages(n int, words func(i int) (page int, words []uint64)) error {
 	s.bitmapMu.Lock()
 	defer s.bitmapMu.Unlock()
+	if err := s.usable(); err != nil {
+		return fmt.Errorf("save bitmap: %w", err)
+	}
 	s.saves++
 	b := buffer.Get(pagesRun * pageSize)
 	defer buffer.Put(b)
@@ -104,8 +112,8 @@ func (s *Store) SavePages(n int, words func(i int) (page int, words []uint64)) e
 		first, used := 0, 0
 		for ; i < n && used < pagesRun; i++ {
 			page, w := words(i)
-			if page < 0 || page >= s.layout.pages || len(w) > PageWords {
-				return fmt.Errorf("save bitmap: page %d of %d with %d words", page, s.layout.pages, len(w))
+			if page < 0 || page >= s.at().pages || len(w) > PageWords {
+				return fmt.Errorf("save bitmap: page %d of %d with %d words", page, s.at().pages, len(w))
 			}
 			if used > 0 && page != first+used {
 				break
@@ -127,13 +135,15 @@ func (s *Store) SavePages(n int, words func(i int) (page int, words []uint64)) e
 }
 
 // part returns the words that page holds; short for the last page, empty for a
-// page that lies behind the data.
+// page behind it.
 func (s *Store) part(words []uint64, page int) []uint64 {
 	from := min(page*PageWords, len(words))
 	return words[from:min(from+PageWords, len(words))]
 }
 
-func (s *Store) pageAt(page int) int64 { return s.layout.data + int64(page)*pageSize }
+func (s *Store) pageAt(page int) int64 { l := s.at(); return l.page(page) }
+
+func (l *layout) page(page int) int64 { return l.data + int64(page)*pageSize }
 
 func (s *Store) encodePage(b []byte, page int, words []uint64) {
 	clear(b)
@@ -172,7 +182,7 @@ func fill(words []uint64) {
 
 // trim clears the bits behind the last block.
 func (s *Store) trim(words []uint64) {
-	if rest := uint(s.layout.data / block.Size % 64); rest != 0 {
+	if rest := uint(s.at().data / block.Size % 64); rest != 0 {
 		words[len(words)-1] &= 1<<rest - 1
 	}
 }

@@ -117,8 +117,8 @@ func TestBitmap(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, d, words, 0)
-	if err := s.SaveBitmap(words[1:]); err == nil {
-		t.Error("a bitmap of another size must be refused")
+	if err := s.SaveBitmap(append(words, 0)); err == nil {
+		t.Error("a bitmap that is too long must be refused")
 	}
 	page := make([]byte, 4096)
 	d.WriteAt(page, s.pageAt(1))

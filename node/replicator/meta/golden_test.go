@@ -31,6 +31,7 @@ func sample() Superblock {
 	for i := range s.Past.Peer {
 		s.Past.Peer[i] = byte(0x80 + i)
 	}
+	s.Room, s.Moved = 61<<20, 17<<20
 	s.Generation.Current, s.Generation.Bitmap = 0x51, 0x52
 	for i := range s.Generation.History {
 		s.Generation.History[i] = block.Generation(0x60 + i)

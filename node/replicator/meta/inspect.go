@@ -80,21 +80,24 @@ func (d *Dump) Err() error {
 	return fmt.Errorf("%w: %s; %s", ErrUnusable, d.Problem, d.Next)
 }
 
-// Inspect reads what can be read, and writes nothing.
-func Inspect(dev disk.Device) Dump {
+// Inspect reads what can be read, and writes nothing. seen is Params.Seen.
+func Inspect(dev disk.Device, seen int64) Dump {
 	d := Dump{DeviceSize: dev.Size()}
 	if dev.Size() < MinDevice {
 		d.Problem = fmt.Sprintf("the device has %d bytes, the smallest volume needs %d", dev.Size(), MinDevice)
 		d.Next = "check that this is the right device"
 		return d
 	}
+	s, err := find(dev, seen)
 	l := layoutOf(dev.Size())
+	if err == nil {
+		l = s.layout
+	}
 	d.DataSize = l.data
 	for i, off := range l.slot {
 		got := readSlot(dev, off, i)
 		d.Slots[i] = slotOf(&got)
 	}
-	s, err := read(dev)
 	if err != nil {
 		d.Problem, d.Next = err.Error(), nextAfter(err)
 		return d
@@ -111,6 +114,8 @@ func nextAfter(err error) string {
 		return "use the newer gemel that wrote it"
 	case errors.Is(err, ErrForeign):
 		return "check that this is the right device, and that its size did not change"
+	case errors.Is(err, ErrShrunk):
+		return "enlarge the device again; nothing was changed"
 	case errors.Is(err, ErrNoMetadata):
 		return "check that this is the right device; `gemel volume create` makes a replica"
 	}

@@ -31,7 +31,7 @@ func TestInspect(t *testing.T) {
 		}
 		return nil
 	})
-	got := Inspect(d)
+	got := Inspect(d, 0)
 	if d.Ops() == before || got.Err() != nil || got.Log.Number != 1 || !got.Log.Counts || got.Bits.OutOfSync != 3*4096 || got.Bits.Damaged != 0 {
 		t.Errorf("%+v", got)
 	}
@@ -58,21 +58,21 @@ func TestInspectDamage(t *testing.T) {
 	}
 	d, s := made(t)
 	spoil(d, s.layout.slot[0])
-	if got := Inspect(d); got.Err() != nil || got.Note == "" || got.Slots[0].Problem == "" || got.Slots[1].Volume != "data" {
+	if got := Inspect(d, 0); got.Err() != nil || got.Note == "" || got.Slots[0].Problem == "" || got.Slots[1].Volume != "data" {
 		t.Errorf("one slot: %+v", got)
 	}
 	spoil(d, s.layout.slot[1])
-	got := Inspect(d)
+	got := Inspect(d, 0)
 	if !errors.Is(got.Err(), ErrUnusable) || !strings.Contains(got.String(), "checksum") || !strings.Contains(got.Next, "volume create") {
 		t.Errorf("both slots:\n%s", got.String())
 	}
 	d, s = made(t)
 	spoil(d, s.ringAt()+4096, s.ringAt()+8192)
-	if got := Inspect(d); got.Err() != nil || got.Log.Known || !strings.Contains(got.String(), "damaged") {
+	if got := Inspect(d, 0); got.Err() != nil || got.Log.Known || !strings.Contains(got.String(), "damaged") {
 		t.Errorf("the log:\n%s", got.String())
 	}
 	for _, size := range []int64{4096, MinDevice} {
-		if got := Inspect(crashdisk.New(size)); got.Err() == nil || got.Next == "" {
+		if got := Inspect(crashdisk.New(size), 0); got.Err() == nil || got.Next == "" {
 			t.Errorf("%d bytes without metadata: %+v", size, got)
 		}
 	}

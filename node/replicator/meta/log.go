@@ -13,7 +13,9 @@ const (
 	ringBlocks = ringSize / activity.BlockSize // 254
 )
 
-func (s *Store) ringAt() int64 { return s.layout.slot[0] + SlotSize }
+func (l *layout) ring() int64 { return l.slot[0] + SlotSize }
+
+func (s *Store) ringAt() int64 { l := s.at(); return l.ring() }
 
 // WriteLog writes a transaction of the activity log and makes it stable.
 // Transactions are written one after the other, each with the number that
@@ -21,6 +23,9 @@ func (s *Store) ringAt() int64 { return s.layout.slot[0] + SlotSize }
 func (s *Store) WriteLog(t *activity.Transaction) error {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
+	if err := s.usable(); err != nil {
+		return fmt.Errorf("write activity log: %w", err)
+	}
 	if t.Number != s.logged+1 {
 		return fmt.Errorf("write activity log: transaction %d after %d", t.Number, s.logged)
 	}

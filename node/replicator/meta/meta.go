@@ -24,6 +24,7 @@
 //	16  8  sequence               40   8  device size      184 64 cluster name
 //	24 16  id                     48   8  data size        248 64 volume name
 //	                              56   8  agreed size     392 64 past, see encodePast
+//	                             488   8  room            496  8 size before a move
 //
 // An update is written to slot 0 and synced, then to slot 1 and synced: at
 // every moment one slot is whole, and once an update is done both hold it, so
@@ -72,6 +73,7 @@ var (
 	ErrOccupied   = errors.New("device is not empty")
 	ErrBackwards  = errors.New("the register must not go backwards")
 	ErrFailed     = errors.New("metadata can no longer be written")
+	ErrShrunk     = errors.New("the device became smaller")
 )
 
 // Params name a replica. Create writes them, Open checks them.
@@ -82,18 +84,23 @@ type Params struct {
 	// ID identifies the new metadata; Create draws one when it is zero. Open
 	// does not look at it.
 	ID [16]byte
+	// Seen is the size in bytes of the device, as the metadata knew it, when it
+	// was used last; 0: nobody knows. Open finds the metadata of a device that was
+	// enlarged since with it.
+	Seen int64
 }
 
 // Store is the open metadata of one replica. Its methods may be called from
 // many goroutines at once.
 type Store struct {
-	dev    disk.Device
-	layout layout
-	note   string
+	dev  disk.Device
+	note string
+	mend bool // a slot is to be written again
 
 	updating sync.Mutex // one update at a time, held over the disk I/O
 	mu       sync.RWMutex
 	super    Superblock
+	layout   layout
 	failed   error
 
 	bitmapMu sync.Mutex
@@ -183,17 +190,20 @@ func (s *Store) zero(off int64, n int) error {
 // Open reads the metadata of the replica named by p. It wraps ErrNoMetadata,
 // ErrDamaged, ErrNewer or ErrForeign when the device does not hold it.
 func Open(dev disk.Device, p Params) (*Store, error) {
-	s, err := read(dev)
+	s, err := find(dev, p.Seen)
 	if err != nil {
 		return nil, fmt.Errorf("open metadata: %w", err)
 	}
 	if err := s.super.belongsTo(p); err != nil {
 		return nil, fmt.Errorf("open metadata: %w", err)
 	}
-	if s.note != "" {
+	if s.mend {
 		if err := s.writeBoth(&s.super); err != nil {
 			return nil, fmt.Errorf("open metadata: mend a slot: %w", err)
 		}
+	}
+	if err := s.leave(); err != nil {
+		return nil, fmt.Errorf("open metadata: %w", err)
 	}
 	return s, nil
 }
@@ -221,8 +231,15 @@ func (s *Store) Super() Superblock {
 	return s.super
 }
 
+// at returns where things lie.
+func (s *Store) at() layout {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.layout
+}
+
 // DataSize returns how many bytes in front of the metadata may hold data.
-func (s *Store) DataSize() int64 { return s.layout.data }
+func (s *Store) DataSize() int64 { return s.at().data }
 
 // Note says what Open had to mend, such as a slot that was damaged; empty when
 // there was nothing.
@@ -237,8 +254,8 @@ func (s *Store) Note() string { return s.note }
 func (s *Store) Update(change func(*Superblock)) error {
 	s.updating.Lock()
 	defer s.updating.Unlock()
-	if s.failed != nil {
-		return fmt.Errorf("update metadata: %w: %w", ErrFailed, s.failed)
+	if err := s.usable(); err != nil {
+		return fmt.Errorf("update metadata: %w", err)
 	}
 	old := s.Super()
 	next := old
@@ -250,13 +267,32 @@ func (s *Store) Update(change func(*Superblock)) error {
 	if err := allowed(&old, &next); err != nil {
 		return fmt.Errorf("update metadata: %w", err)
 	}
-	if err := s.writeBoth(&next); err != nil {
-		s.failed = err
-		return fmt.Errorf("update metadata: %w: %w", ErrFailed, err)
+	if err := s.replace(&next); err != nil {
+		return fmt.Errorf("update metadata: %w", err)
 	}
+	return nil
+}
+
+// replace makes next the superblock, stable; s.updating is held.
+func (s *Store) replace(next *Superblock) error {
+	err := s.writeBoth(next)
 	s.mu.Lock()
-	s.super = next
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.failed = err
+		return fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	s.super = *next
+	return nil
+}
+
+// usable returns why nothing may be written any more.
+func (s *Store) usable() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.failed != nil {
+		return fmt.Errorf("%w: %w", ErrFailed, s.failed)
+	}
 	return nil
 }
 
@@ -282,7 +318,7 @@ func allowed(old, next *Superblock) error {
 func (s *Store) writeBoth(next *Superblock) error {
 	b := buffer.Get(SlotSize)
 	defer buffer.Put(b)
-	for slot, off := range s.layout.slot {
+	for slot, off := range s.at().slot {
 		next.encode(b, slot)
 		if err := s.dev.WriteAt(b, off); err != nil {
 			return err

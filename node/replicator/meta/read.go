@@ -14,14 +14,37 @@ type slotRead struct {
 	err   error
 }
 
-// read loads the newest superblock of a device; nothing is written. The store's
-// note is set when a slot has to be mended.
-func read(dev disk.Device) (*Store, error) {
-	if dev.Size() < MinDevice {
-		return nil, fmt.Errorf("%w: the device has %d bytes, the smallest volume needs %d",
-			ErrNoMetadata, dev.Size(), MinDevice)
+// find loads the newest superblock of a device that had seen bytes when it was
+// used last, or 0 if nobody knows. Nothing is written.
+func find(dev disk.Device, seen int64) (*Store, error) {
+	s, err := read(dev, dev.Size())
+	switch {
+	case err == nil || seen == 0 || seen == dev.Size() || errors.Is(err, ErrNewer):
+		return s, err
+	case seen > dev.Size():
+		return nil, fmt.Errorf("%w: it had %d bytes when it was used last and has %d now, and its end with the metadata is gone; "+
+			"nothing was changed; enlarge it again to %d bytes, or run `gemel volume create NAME --force` to fill a smaller volume anew",
+			ErrShrunk, seen, dev.Size(), seen)
 	}
-	l := layoutOf(dev.Size())
+	before, older := read(dev, seen)
+	if older != nil {
+		return nil, err
+	}
+	if before.note != "" {
+		before.note += "; "
+	}
+	before.note += fmt.Sprintf("the device was enlarged from %d to %d bytes; `gemel volume resize` makes use of it", seen, dev.Size())
+	return before, nil
+}
+
+// read loads the newest superblock of a device of size bytes, or of one that
+// once had them; nothing is written.
+func read(dev disk.Device, size int64) (*Store, error) {
+	if size < MinDevice {
+		return nil, fmt.Errorf("%w: the device has %d bytes, the smallest volume needs %d",
+			ErrNoMetadata, size, MinDevice)
+	}
+	l := layoutOf(size)
 	var got [2]slotRead
 	for i, off := range l.slot {
 		got[i] = readSlot(dev, off, i)
@@ -34,7 +57,7 @@ func read(dev disk.Device) (*Store, error) {
 		return nil, fmt.Errorf("%w: it was made for a device of %d bytes, this one has %d",
 			ErrForeign, newest.DeviceSize, l.device)
 	}
-	return &Store{dev: dev, layout: l, super: newest, note: note}, nil
+	return &Store{dev: dev, layout: l, super: newest, note: note, mend: note != ""}, nil
 }
 
 func readSlot(dev disk.Device, off int64, slot int) slotRead {
@@ -77,7 +100,7 @@ func choose(got [2]slotRead) (newest Superblock, note string, err error) {
 // volume included; empty when it knows nothing there. It writes nothing.
 func Probe(dev disk.Device) (string, error) {
 	if dev.Size() >= MinDevice {
-		s, err := read(dev)
+		s, err := read(dev, dev.Size())
 		switch {
 		case err == nil:
 			return fmt.Sprintf("gemel metadata of volume %q in cluster %q", s.super.Volume, s.super.Cluster), nil

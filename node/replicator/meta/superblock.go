@@ -87,6 +87,14 @@ type Superblock struct {
 	Verify Verify
 
 	Past Past
+
+	// Room is how far the volume could grow at once, in bytes: what lies between
+	// AgreedSize and it is zero on this device, and out of sync nowhere; 0 or at
+	// most AgreedSize: not at all.
+	Room int64
+	// Moved is the size that the device had, while the metadata that lay at its end
+	// then is still to be wiped; else 0.
+	Moved int64
 }
 
 // Verify is what of a verify outlives a restart.
@@ -145,6 +153,8 @@ const (
 	offMayLack  = 344
 	offVerify   = 360 // 4 flags, 4 zero, 8 position, 8 rate, 8 found
 	offPast     = 392 // see encodePast; in between: fields of other rooms
+	offRoom     = 488
+	offMoved    = 496
 )
 
 // Bits of the flags of a verify.
@@ -189,6 +199,8 @@ func (s *Superblock) encode(b []byte, slot int) {
 	putName(b[offCluster:], s.Cluster)
 	putName(b[offVolume:], s.Volume)
 	encodePast(b[offPast:], &s.Past)
+	le.PutUint64(b[offRoom:], uint64(s.Room))
+	le.PutUint64(b[offMoved:], uint64(s.Moved))
 	le.PutUint32(b[offCRC:], checksumSlot(b))
 }
 
@@ -249,6 +261,8 @@ func decode(b []byte, slot int) (Superblock, error) {
 		Register:     decodeRegister(b),
 		Verify:       decodeVerify(b),
 		Past:         decodePast(b[offPast:]),
+		Room:         int64(le.Uint64(b[offRoom:])),
+		Moved:        int64(le.Uint64(b[offMoved:])),
 	}
 	s.Generation.Current = block.Generation(le.Uint64(b[offCurrent:]))
 	s.Generation.Bitmap = block.Generation(le.Uint64(b[offBitmap:]))
@@ -320,6 +334,10 @@ func (s *Superblock) invalid() error {
 		return fmt.Errorf("data size %d does not fit a device of %d bytes", s.DataSize, s.DeviceSize)
 	case s.AgreedSize < 0 || s.AgreedSize%block.Size != 0 || s.AgreedSize > s.DataSize:
 		return fmt.Errorf("agreed size %d does not fit a data size of %d bytes", s.AgreedSize, s.DataSize)
+	case s.Room < 0 || s.Room%block.Size != 0 || s.Room > s.DataSize:
+		return fmt.Errorf("room %d does not fit a data size of %d bytes", s.Room, s.DataSize)
+	case s.Moved != 0 && (s.Moved < MinDevice || s.Moved%block.Size != 0 || s.Moved > s.DataSize):
+		return fmt.Errorf("metadata that was at the end of %d bytes is not in a data area of %d", s.Moved, s.DataSize)
 	case s.Flags&^knownFlags != 0:
 		return fmt.Errorf("unknown flags %#x", uint32(s.Flags&^knownFlags))
 	case s.MayLack > block.ProtocolA:
