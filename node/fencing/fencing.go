@@ -1,8 +1,7 @@
-// Package fencing is the door for drivers that power the peer off before this
-// box takes over. A driver must prove that the peer is off: an accepted command
-// is no proof. This package holds no driver of its own but None, for pairs
-// without one; there the lease and the witness alone keep two boxes from
-// serving at once.
+// Package fencing powers the peer off and proves it. A device (see the rooms redfish, ipmi and command) carries
+// out orders and tells the power's state; a Peer is one node with all devices that can switch it, and takes only a
+// state that was read back for a proof: an accepted order is none. This package does not decide when to shoot, and
+// does not know who votes: node/failover and node/agent do.
 package fencing
 
 import (
@@ -11,25 +10,38 @@ import (
 	"time"
 )
 
-// Power is what a driver knows of the peer's power.
+// Power is what a device knows of a node's power.
 type Power string
 
-// The states of a peer's power.
+// The states of a node's power.
 const (
 	On      Power = "on"
 	Off     Power = "off"
-	Unknown Power = "unknown" // the driver cannot tell; never taken for Off
+	Unknown Power = "unknown" // the device cannot tell; never taken for Off
 )
 
 // Proof says how it is known that the peer is off.
 type Proof struct {
-	Driver string    // name of the driver
+	Driver string    // name of the device
 	Method string    // what was asked and answered, in words
-	At     time.Time // when the answer came
+	At     time.Time // when the last answer came
 }
 
 // Verified reports whether the proof says anything; the zero Proof does not.
 func (p Proof) Verified() bool { return p.Driver != "" && p.Method != "" }
+
+// Device switches one node's power and tells its state. Methods end soon after ctx does. An order that returns nil
+// was accepted, no more; whether it was carried out is for Status to say.
+type Device interface {
+	// Name is the device in words, such as "redfish 192.0.2.7".
+	Name() string
+	// Status asks for the power without changing it.
+	Status(ctx context.Context) (Power, error)
+	// PowerOff orders the power cut at once, without asking the operating system.
+	PowerOff(ctx context.Context) error
+	// PowerOn orders the power on.
+	PowerOn(ctx context.Context) error
+}
 
 // Driver powers one peer off. Methods end soon after ctx does.
 type Driver interface {
@@ -41,9 +53,16 @@ type Driver interface {
 	Status(ctx context.Context) (Power, error)
 }
 
-// ErrNone: no driver is configured, so nothing can be proved.
-var ErrNone = errors.New("no fencing driver is configured; " +
-	"without one only the lease and the witness end the peer's reign")
+// Errors that callers decide on.
+var (
+	// ErrNone: no device is configured, so nothing can be proved.
+	ErrNone = errors.New("no fencing device is configured; " +
+		"without one only the lease and the witness end the peer's reign")
+	// ErrAlive: a device says off while the node still speaks.
+	ErrAlive = errors.New("the node still sends heartbeats although its power is reported as off")
+	// ErrUnproved: no device proved that the node is off.
+	ErrUnproved = errors.New("no fencing device proved that the node is off")
+)
 
 // None is the Driver of a pair without fencing.
 type None struct{}
