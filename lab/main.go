@@ -75,11 +75,11 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 	root.PersistentFlags().StringVar(&a.lab, "lab", "gemel", "name of the lab; several can be up side by side")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(a.up(), a.files(), a.down(), a.status(), a.doctor(), a.leftovers(),
-		a.cable("pull-cable", "Pull a box's cable (lan or priv): it sees no carrier", "pulled", (*cluster.Cluster).PullCable),
+		a.cable("pull-cable", "Pull a box's cable (lan, priv, priv2 or mgmt): it sees no carrier", "pulled", (*cluster.Cluster).PullCable),
 		a.cable("plug-cable", "Put a box's cable back", "plugged", (*cluster.Cluster).PlugCable),
 		a.power("press-reset", "Kill everything in a box at once; it boots again after some seconds", (*cluster.Cluster).PressReset),
 		a.power("yank-power", "Kill everything in a box at once; it stays off", (*cluster.Cluster).YankPower),
-		a.powerOn(), a.exec(), checker.Command())
+		a.powerOn(), a.exec(), checker.Command(), a.attend(), a.degradeCable(), a.cutCable(), a.mendCable())
 	return root
 }
 

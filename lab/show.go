@@ -49,7 +49,7 @@ func (a *app) status() *cobra.Command {
 
 func printStatus(status cluster.Status) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "BOX\tPOWER\tLAN\tPRIVATE\tDISK\tCONTAINER")
+	fmt.Fprintln(table, "BOX\tPOWER\tLAN\tPRIV\tPRIV2\tMGMT\tDISK\tCONTAINER")
 	for _, node := range status.Nodes {
 		power, disk := "off", "-"
 		if node.On {
@@ -58,8 +58,9 @@ func printStatus(status cluster.Status) error {
 		if node.Disk != nil {
 			disk = node.Disk.Loop
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", node.Name, power,
-			cableColumn(node, cluster.LAN), cableColumn(node, cluster.Private), disk, node.Container)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", node.Name, power,
+			cableColumn(node, cluster.LAN), cableColumn(node, cluster.Private),
+			cableColumn(node, cluster.Private2), cableColumn(node, cluster.Management), disk, node.Container)
 	}
 	if err := table.Flush(); err != nil {
 		return err

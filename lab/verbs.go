@@ -51,6 +51,7 @@ func (a *app) up() *cobra.Command {
 	flags.StringVar(&disk, "disk", "1GiB", "size of each server's disk, such as 256MiB or 2GiB")
 	flags.BoolVar(&unthrottled, "unthrottled", false, "private cables without a speed limit, instead of 1 Gbit/s")
 	flags.BoolVar(&withTour, "tour", false, "form the cluster, then show a fail-over under load")
+	flags.StringVar(&options.WitnessOn, "witness-on", "lan", "network over which the witness is reached: lan or mgmt")
 	flags.BoolVar(&options.Bare, "bare", false, "boxes that run nothing: only hardware and cables")
 	flags.StringVar(&options.BinDir, "bin", "", "directory of the gemel binary (default: this command's own)")
 	return command

@@ -16,31 +16,34 @@ import (
 const moveLimit = time.Second
 
 var _ = Describe("Links of replication", Label("full"), func() {
-	It("pull the private cable at the Primary while a client writes: replication goes on over the LAN, "+
-		"no fail-over, no resync, both stay in the set; plug it: replication comes back",
+	It("pull one private cable at the Primary while a client writes, then the other: replication goes on over the "+
+		"second, then over the LAN, no fail-over, no resync, both stay in the set; plug them: replication comes back",
 		Label("smoke"), func(ctx SpecContext) {
 			primary, _ := world.sides(ctx)
 			world.moveAndReturn(ctx, primary)
 		}, SpecTimeout(specLimit))
 
-	It("pull the private cable at the Secondary while a client writes: the same", func(ctx SpecContext) {
+	It("pull the private cables at the Secondary while a client writes: the same", func(ctx SpecContext) {
 		_, secondary := world.sides(ctx)
 		world.moveAndReturn(ctx, secondary)
 	}, SpecTimeout(specLimit))
 })
 
-// moveAndReturn pulls the private cable of a server under load and plugs it.
+// moveAndReturn pulls the private cables of a server under load and plugs them.
 func (p *pair) moveAndReturn(ctx context.Context, server string) {
 	GinkgoHelper()
 	primary, secondary := p.sides(ctx)
 	p.awaitLink(ctx, primary, "private")
 	before := p.node(ctx, primary).Vol
 	report := p.underLoad(ctx, func() {
-		p.pull(ctx, server, cluster.Private)
-		p.awaitLink(ctx, primary, "lan")
-		p.awaitLink(ctx, secondary, "lan")
+		for _, step := range []struct{ cable, next string }{{cluster.Private, "private2"}, {cluster.Private2, "lan"}} {
+			p.pull(ctx, server, step.cable)
+			p.awaitLink(ctx, primary, step.next)
+			p.awaitLink(ctx, secondary, step.next)
+		}
 		p.expectUndisturbed(ctx, primary, &before.VolumeState)
 		Expect(p.lab.PlugCable(server, cluster.Private)).To(Succeed())
+		Expect(p.lab.PlugCable(server, cluster.Private2)).To(Succeed())
 		p.awaitLink(ctx, primary, "private")
 		p.awaitLink(ctx, secondary, "private")
 	})

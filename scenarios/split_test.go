@@ -19,11 +19,9 @@ var _ = Describe("Split brain", Label("full"), func() {
 		"and say so, the operator keeps one, and what the other lost is brought back", func(ctx SpecContext) {
 		first, second := world.sides(ctx)
 		world.apart(ctx, first, second)
-		for _, cable := range []string{cluster.LAN, cluster.Private} {
-			Expect(world.lab.PlugCable(first, cable)).To(Succeed())
-		}
+		world.rejoin(first)
 		Expect(world.lab.PlugCable("witness", cluster.LAN)).To(Succeed())
-		Expect(world.lab.PlugCable(second, cluster.Private)).To(Succeed())
+		world.rejoin(second)
 		for _, name := range []string{first, second} {
 			world.awaitApart(ctx, name, "split-brain")
 			Expect(world.must(ctx, name, "gemel", "events", "--json")).To(ContainSubstring("replication.split-brain"))
@@ -72,12 +70,10 @@ func (p *pair) awaitOneServing(ctx context.Context) (name string) {
 // other by an operator's word while it sees neither.
 func (p *pair) apart(ctx context.Context, primary, secondary string) {
 	GinkgoHelper()
-	p.pull(ctx, secondary, cluster.LAN)
-	p.pull(ctx, secondary, cluster.Private)
+	p.isolate(ctx, secondary)
 	p.awaitAlone(ctx, primary)
 	p.writeRecord(ctx, primary)
-	p.pull(ctx, primary, cluster.LAN)
-	p.pull(ctx, primary, cluster.Private)
+	p.isolate(ctx, primary)
 	p.pull(ctx, "witness", cluster.LAN)
 	Expect(p.lab.PlugCable(secondary, cluster.LAN)).To(Succeed())
 	Eventually(ctx, func(g Gomega) { // until the lease that its own register granted is over

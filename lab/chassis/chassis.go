@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -35,6 +36,13 @@ const (
 	nameSuffix = "-chassis"
 	namedDir   = "/run/netns"
 )
+
+// macAgeing is how long a switch remembers behind which plug a MAC is: what shops sell.
+// An address that moves without telling the network stays wrong that long.
+const macAgeing = 300 * time.Second
+
+// userTicks is the kernel's unit for the times of a bridge, per second.
+const userTicks = 100
 
 // maxLinkName is the kernel's limit for a link's name, in bytes.
 const maxLinkName = 15
@@ -67,6 +75,9 @@ type Chassis struct {
 
 // Name returns the name of the namespace of a lab's chassis.
 func Name(lab string) string { return namePrefix + lab + nameSuffix }
+
+// Path returns where the namespace of a lab's chassis is.
+func Path(lab string) string { return filepath.Join(namedDir, Name(lab)) }
 
 // List returns the names of the labs that have a chassis on this host.
 func List() ([]string, error) {
@@ -177,7 +188,7 @@ func Remove(lab string) error {
 }
 
 func removeStale(lab string, cause error) error {
-	if err := os.Remove(filepath.Join(namedDir, Name(lab))); err != nil {
+	if err := os.Remove(Path(lab)); err != nil {
 		return fmt.Errorf("remove stale chassis of lab %s: %w", lab, errors.Join(cause, err))
 	}
 	return nil
@@ -190,8 +201,8 @@ func (c *Chassis) Close() {
 }
 
 func (c *Chassis) addSwitch(name string) error {
-	snooping := false
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}, MulticastSnooping: &snooping}
+	snooping, ageing := false, uint32(macAgeing/(time.Second/userTicks))
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}, MulticastSnooping: &snooping, AgeingTime: &ageing}
 	if _, err := c.nl.LinkByName(name); err != nil {
 		if err := c.nl.LinkAdd(bridge); err != nil {
 			return fmt.Errorf("switch %s of lab %s: %w", name, c.name, err)

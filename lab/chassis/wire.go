@@ -136,8 +136,12 @@ func shape(nl *netlink.Handle, link netlink.Link, rate uint64) error {
 	return nil
 }
 
-// Unwire removes a cable with both its ends. No cable is no error.
+// Unwire removes a cable with both its ends, and the place of a relay in it. No cable
+// is no error.
 func (c *Chassis) Unwire(node, sw string) error {
+	if err := c.removePlace(node, sw); err != nil {
+		return fmt.Errorf("unwire %s from %s: %w", node, sw, err)
+	}
 	link, err := c.end(node, sw)
 	if errors.Is(err, ErrNoCable) {
 		return nil

@@ -84,7 +84,7 @@ func (c *Cluster) Disk(node string) (Disk, error) {
 	return disk, nil
 }
 
-// PullCable takes the plug of a box's cable ("lan" or "priv") out.
+// PullCable takes the plug of a box's cable, such as "lan" or "priv", out.
 func (c *Cluster) PullCable(node, cable string) error {
 	return c.setCable(node, cable, true, (*chassis.Chassis).Pull)
 }
@@ -127,7 +127,7 @@ func (c *Cluster) setCable(node, cable string, pulled bool, act func(*chassis.Ch
 }
 
 // wire cables a running box to the chassis.
-func (c *Cluster) wire(box Box, pid int) error {
+func (c *Cluster) wire(ctx context.Context, box Box, pid int) error {
 	state, err := loadState(c.dir)
 	if err != nil {
 		return err
@@ -143,11 +143,16 @@ func (c *Cluster) wire(box Box, pid int) error {
 			MAC: box.mac(sw), Address: box.Address(sw),
 			Pulled: state.Pulled[cableKey(box.Name, sw)],
 		}
-		if sw == Private {
+		if shaped(sw) {
 			cable.Rate = state.CableRate
 		}
 		if err := rack.Wire(fmt.Sprintf("/proc/%d/ns/net", pid), cable); err != nil {
 			return err
+		}
+		if _, bad := state.Bad[cableKey(box.Name, sw)]; bad {
+			if err := c.spoil(ctx, rack, box.Name, sw); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -162,3 +162,19 @@ func TestOrphans(t *testing.T) {
 		t.Errorf("orphans are %q, want %q", found, want)
 	}
 }
+
+func TestAttendantsAreKnownByTheirCommandLine(t *testing.T) {
+	own := Dir("a") + "/bin/lab"
+	for line, want := range map[string]string{
+		own + "\x00attend\x00--lab\x00a\x00relay\x00server1\x00priv\x00": "relay server1 priv of lab a (process 0)",
+		own + "\x00attend\x00--lab\x00b\x00relay\x00server1\x00priv\x00": "",
+		own + "\x00status\x00--lab\x00a\x00x\x00":                        "",
+		"vi\x00attend\x00--lab\x00a\x00relay\x00server1\x00":             "",
+		"": "",
+	} {
+		got, ok := parseAttendant([]byte(line))
+		if ok != (want != "") || ok && got.Words() != want {
+			t.Errorf("%q is %q (%v), want %q", line, got.Words(), ok, want)
+		}
+	}
+}

@@ -22,10 +22,11 @@ nodes:
   - name: {{.Name}}
     links:
       - {name: private, address: {{(.Address "priv").Addr}}}
+      - {name: private2, address: {{(.Address "priv2").Addr}}}
       - {name: lan, address: {{(.Address "lan").Addr}}}
 {{- end}}
-witness: {name: {{.Witness.Name}}, address: {{(.Witness.Address "lan").Addr}}}
-replication: {links: [private, lan]}
+witness: {name: {{.Witness.Name}}, address: {{(.Witness.Address .WitnessOn).Addr}}}
+replication: {links: [private, private2, lan]}
 volumes:
   - name: data
     device: {{.Device}}
@@ -46,6 +47,8 @@ type configData struct {
 	Device  string
 	VIP     string
 	NIC     string
+	// WitnessOn is the switch over which the servers reach the witness.
+	WitnessOn string
 }
 
 // renderConfig returns a box's configuration. The witness and the client have no
@@ -59,6 +62,10 @@ func renderConfig(box Box, state *State) ([]byte, error) {
 	data := configData{
 		Lab: state.Lab, Box: box, Servers: boxes[:2], Witness: boxes[2],
 		Device: device, VIP: VIP.String(), NIC: state.LANNIC,
+		WitnessOn: state.WitnessOn,
+	}
+	if data.WitnessOn == "" {
+		data.WitnessOn = LAN
 	}
 	var text bytes.Buffer
 	if err := configText.Execute(&text, data); err != nil {

@@ -33,6 +33,8 @@ type Removal struct {
 func (c *Cluster) Down(ctx context.Context) (Removal, error) {
 	removal := Removal{}
 	errs := []error{c.removeContainers(ctx, &removal)}
+	// Before their cables: what waits in a namespace keeps it alive.
+	errs = append(errs, endAttendants(ctx, func(a Attendant) bool { return a.Lab == c.lab }))
 	errs = append(errs, chassis.Remove(c.lab))
 	frontends, err := detachOrphans(nil)
 	removal.Frontends = append(removal.Frontends, frontends...)

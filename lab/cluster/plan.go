@@ -15,9 +15,18 @@ import (
 
 // Switches of the chassis, and so the kinds of cables a box has.
 const (
-	LAN     = "lan"
-	Private = "priv"
+	LAN        = "lan"   // what clients see
+	Private    = "priv"  // between the servers
+	Private2   = "priv2" // between the servers, in case the first one breaks
+	Management = "mgmt"  // power control and third boxes; no client and no data
 )
+
+// Switches are all switches of a chassis, in the order they are shown. The place of a
+// switch is also the third byte of its addresses.
+var Switches = []string{LAN, Private, Private2, Management}
+
+// aliases are other words for cables.
+var aliases = map[string]string{"private": Private, "priv1": Private, "private2": Private2, "management": Management}
 
 // Role says what a box runs.
 type Role string
@@ -47,9 +56,9 @@ type Box struct {
 // Boxes are the machines of every lab, in the order they are shown.
 func Boxes() []Box {
 	return []Box{
-		{Name: "server1", Role: Server, Number: 1, Cables: []string{LAN, Private}},
-		{Name: "server2", Role: Server, Number: 2, Cables: []string{LAN, Private}},
-		{Name: "witness", Role: Witness, Number: 3, Cables: []string{LAN}},
+		{Name: "server1", Role: Server, Number: 1, Cables: []string{LAN, Private, Private2, Management}},
+		{Name: "server2", Role: Server, Number: 2, Cables: []string{LAN, Private, Private2, Management}},
+		{Name: "witness", Role: Witness, Number: 3, Cables: []string{LAN, Management}},
 		{Name: "client", Role: Client, Number: 4, Cables: []string{LAN}},
 	}
 }
@@ -65,8 +74,8 @@ func boxNamed(name string) (Box, error) {
 
 // Cable returns the switch a user means by a name, for a box that has such a cable.
 func (b Box) cable(name string) (string, error) {
-	if name == "private" {
-		name = Private
+	if plain, ok := aliases[name]; ok {
+		name = plain
 	}
 	if !slices.Contains(b.Cables, name) {
 		return "", fmt.Errorf("%s has no cable %q: %w; it has %v", b.Name, name, ErrNoCable, b.Cables)
@@ -75,25 +84,27 @@ func (b Box) cable(name string) (string, error) {
 }
 
 // NIC returns the name of the box's NIC on a switch.
-func NIC(sw string) string { return sw + "0" }
+func NIC(sw string) string {
+	if sw == Private2 {
+		return Private + "1"
+	}
+	return sw + "0"
+}
+
+// shaped says whether a switch's cables have the speed of the lab's options.
+func shaped(sw string) bool { return sw == Private || sw == Private2 }
 
 // Address returns the box's address on a switch.
 func (b Box) Address(sw string) netip.Prefix {
-	third := byte(0)
-	if sw == Private {
-		third = 1
-	}
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, third, b.Number}), 24)
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, number(sw), b.Number}), 24)
 }
 
 // mac returns the stable, locally administered MAC of the box's NIC on a switch.
 func (b Box) mac(sw string) net.HardwareAddr {
-	kind := byte(0)
-	if sw == Private {
-		kind = 1
-	}
-	return net.HardwareAddr{0x02, 0x67, 0x6d, 0x6c, kind, b.Number}
+	return net.HardwareAddr{0x02, 0x67, 0x6d, 0x6c, number(sw), b.Number}
 }
+
+func number(sw string) byte { return byte(max(0, slices.Index(Switches, sw))) }
 
 // labName keeps a lab's name short enough for everything that is named after it.
 var labName = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)

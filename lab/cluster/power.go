@@ -155,7 +155,7 @@ func (c *Cluster) PowerOn(ctx context.Context, node string) error {
 		return fmt.Errorf("power on %s: it ended at once with code %d; next: docker logs %s",
 			node, found.State.ExitCode, ContainerName(c.lab, node))
 	}
-	if err := c.wire(box, found.State.Pid); err != nil {
+	if err := c.wire(ctx, box, found.State.Pid); err != nil {
 		return fmt.Errorf("power on %s: %w", node, err)
 	}
 	return nil

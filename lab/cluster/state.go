@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"gemel/lab/badcable"
 )
 
 // State is what a lab remembers between commands, in lab.json of its directory.
@@ -19,6 +21,9 @@ type State struct {
 	Pulled    map[string]bool `json:"pulled"`     // "node/switch" of cables with the plug out
 	Bare      bool            `json:"bare"`       // the boxes run no daemons
 	LANNIC    string          `json:"lan_nic"`    // NIC that gets the VIP
+	WitnessOn string          `json:"witness_on"` // switch over which the witness is reached; empty: the LAN
+	// Bad cables, by "node/switch", with what is wrong with them.
+	Bad map[string]badcable.Both `json:"bad,omitempty"`
 }
 
 // Disk is a server's backing disk.
@@ -41,6 +46,9 @@ func loadState(dir string) (*State, error) {
 	state := &State{}
 	if err := json.Unmarshal(data, state); err != nil {
 		return nil, fmt.Errorf("state of lab in %s: %w", statePath(dir), err)
+	}
+	if state.Bad == nil {
+		state.Bad = map[string]badcable.Both{}
 	}
 	return state, nil
 }

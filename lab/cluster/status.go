@@ -17,7 +17,7 @@ type NodeStatus struct {
 	Since     string            `json:"since,omitempty"` // time of the last start, RFC 3339
 	Container string            `json:"container"`
 	Addresses map[string]string `json:"addresses"` // by switch
-	Cables    map[string]string `json:"cables"`    // by switch: "plugged", "pulled" or "none"
+	Cables    map[string]string `json:"cables"`    // by switch: "plugged", "pulled", "none", or what is wrong with it
 	Disk      *Disk             `json:"disk,omitempty"`
 }
 
@@ -94,6 +94,9 @@ func cableWord(node, sw string, state *State, cables []chassis.CableState) strin
 	wired := slices.ContainsFunc(cables, func(s chassis.CableState) bool {
 		return s.Node == node && s.Switch == sw && s.Plugged
 	})
+	if both, bad := state.Bad[cableKey(node, sw)]; bad {
+		return "bad (" + both.String() + ")"
+	}
 	if wired {
 		return "plugged"
 	}

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"gemel/lab/badcable"
 	"gemel/lab/chassis"
 	"gemel/lab/loopdev"
 )
@@ -27,6 +29,7 @@ type Options struct {
 	CableRate uint64       // bits per second of a private cable; 0: unthrottled
 	Bare      bool         // the boxes run no daemons, and need no gemel
 	LANNIC    string       // NIC that gets the VIP; empty: the chassis's lan0
+	WitnessOn string       // switch over which the witness is reached: LAN or Management; empty: LAN
 	Say       func(string) // told each step in words; may be nil
 }
 
@@ -42,17 +45,20 @@ func (c *Cluster) Up(ctx context.Context, options Options) error {
 	if err := c.checkImage(ctx); err != nil {
 		return fmt.Errorf("lab up: %w", err)
 	}
+	if !slices.Contains([]string{"", LAN, Management}, options.WitnessOn) {
+		return fmt.Errorf("lab up: witness on %q: %w; it is on lan or on mgmt", options.WitnessOn, ErrNoCable)
+	}
 	state, err := c.prepareState(options)
 	if err != nil {
 		return fmt.Errorf("lab up: %w", err)
 	}
 	say(fmt.Sprintf("disks: %s and %s, %d MiB each", state.Loops["server1"].Loop, state.Loops["server2"].Loop, state.DiskSize>>20))
-	rack, err := chassis.Create(c.lab, LAN, Private)
+	rack, err := chassis.Create(c.lab, Switches...)
 	if err != nil {
 		return fmt.Errorf("lab up: %w", err)
 	}
 	rack.Close()
-	say("chassis: " + chassis.Name(c.lab) + " with switches lan and priv" + rateWords(state.CableRate))
+	say("chassis: " + chassis.Name(c.lab) + " with switches " + strings.Join(Switches, ", ") + rateWords(state.CableRate))
 	if !state.Bare {
 		if err := c.writeIdentity(ctx, state); err != nil {
 			return fmt.Errorf("lab up: %w", err)
@@ -150,6 +156,7 @@ func newState(lab string, options Options) *State {
 	return &State{
 		Lab: lab, DiskSize: size, CableRate: options.CableRate, Bare: options.Bare,
 		Loops: map[string]Disk{}, Pulled: map[string]bool{}, LANNIC: nic,
+		WitnessOn: options.WitnessOn, Bad: map[string]badcable.Both{},
 	}
 }
 

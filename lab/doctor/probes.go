@@ -47,7 +47,7 @@ func HostProbes() []Probe {
 			Fallback: "smaller disks: lab up --disk 256MiB", Ask: askDisk},
 		{What: "memory", Why: "four boxes and an engine", Fix: "close something large",
 			Fallback: "it may be slow, and the kernel may kill a box", Ask: askMemory},
-		{What: "addresses", Why: "the lab uses 198.18.0.0/23 inside its own network only",
+		{What: "addresses", Why: "the lab uses 198.18.0.0/22 inside its own network only",
 			Fix:      "none is needed",
 			Fallback: "the lab works; from the host itself these addresses mean something else", Ask: askAddresses},
 		{What: "tools", Why: "they make the image and look into it",
@@ -181,7 +181,7 @@ func askMemory(context.Context) (string, error) {
 }
 
 func askAddresses(context.Context) (string, error) {
-	network := netip.MustParsePrefix("198.18.0.0/23")
+	network := netip.MustParsePrefix("198.18.0.0/22")
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return "", err

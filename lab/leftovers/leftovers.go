@@ -33,6 +33,7 @@ func Take(ctx context.Context) (Snapshot, error) {
 		"disks":      disks,
 		"frontends":  frontends,
 		"mounts":     mounts,
+		"attendants": attendants,
 	} {
 		names, err := look(ctx)
 		if err != nil {
@@ -160,6 +161,15 @@ func frontends(context.Context) ([]string, error) {
 		names = append(names, fmt.Sprintf("%s (%s, FUSE connection %d)", device.Path, device.Label, device.FileSystem))
 	}
 	return names, nil
+}
+
+func attendants(context.Context) ([]string, error) {
+	running, err := cluster.Attendants()
+	var names []string
+	for _, a := range running {
+		names = append(names, fmt.Sprintf("gemel-%s-%s %s (process %d)", a.Lab, a.Kind, strings.Join(a.Args, " "), a.PID))
+	}
+	return names, err
 }
 
 func mounts(context.Context) ([]string, error) {
