@@ -96,7 +96,7 @@ func (o *owner) noteVerify(old, now *control.VolumeState) {
 		was = &control.Verify{}
 	}
 	if was.Found == 0 && v.Found > 0 && v.State != control.VerifyFinished {
-		o.note("verify.difference", "The two nodes hold different data.", verifyFound(v), "ranges", rangesOf(v))
+		o.note("verify.difference", "The two nodes hold different data.", verifyFound(v), "ranges", rangesOf(v.Ranges))
 	}
 	if was.State == control.VerifyFinished || v.State != control.VerifyFinished {
 		return
@@ -105,7 +105,7 @@ func (o *owner) noteVerify(old, now *control.VolumeState) {
 		o.note("verify.finished", "The verify found both nodes equal.", verifySkipped(v))
 		return
 	}
-	o.note("verify.finished", "The verify found differences.", verifyFound(v)+verifySkipped(v), "ranges", rangesOf(v))
+	o.note("verify.finished", "The verify found differences.", verifyFound(v)+verifySkipped(v), "ranges", rangesOf(v.Ranges))
 }
 
 func verifyFound(v *control.Verify) string {
@@ -132,9 +132,9 @@ func verifySkipped(v *control.Verify) string {
 const rangesShown = 16
 
 // rangesOf names what was found as OFFSET+LENGTH.
-func rangesOf(v *control.Verify) string {
+func rangesOf(ranges []control.Range) string {
 	var text []string
-	for i, r := range v.Ranges {
+	for i, r := range ranges {
 		if i == rangesShown {
 			return strings.Join(append(text, "…"), " ")
 		}

@@ -109,6 +109,7 @@ func (o *owner) learn(states []control.VolumeState, anew bool) {
 	o.noteMove(old, &state, anew)
 	o.noteVerify(old, &state)
 	o.noteApart(old, &state)
+	o.noteUnreadable(old, &state)
 	now := report(state)
 	if anew || old == nil || !sameNews(report(*old), now) {
 		o.box.post(failover.Replica{State: now})

@@ -223,6 +223,9 @@ func resync(v *api.Volume) string {
 	if r.Same > 0 {
 		text += fmt.Sprintf(", %s the same", size(r.Same))
 	}
+	if r.Unreadable > 0 {
+		text += fmt.Sprintf(", %s unreadable on the source at %s", size(r.Unreadable), rangeNames(r.UnreadableRanges))
+	}
 	if r.Waiting != "" {
 		text += ", waits: " + r.Waiting
 	} else if r.Rate > 0 {

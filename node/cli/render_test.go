@@ -81,6 +81,13 @@ var situations = map[string]func(*api.Status){
 		v.PeerDisk, v.OutOfSync, v.InSyncBy, v.InSync = control.Inconsistent, 5<<30, []string{"server1"}, 1
 		v.Resync = &control.Resync{Direction: "source", Full: true, Total: 10 << 30, Done: 5 << 30, Rate: 110 << 20, ETA: 46 * time.Second}
 	},
+	"resync-unreadable": func(s *api.Status) {
+		v := &s.Volumes[0]
+		v.PeerDisk, v.OutOfSync, v.InSyncBy, v.InSync = control.Inconsistent, 8<<10, []string{"server1"}, 1
+		v.Resync = &control.Resync{Direction: "source", Full: true, Total: 10 << 30, Done: 10<<30 - 8<<10, Unreadable: 8 << 10, Stuck: true,
+			UnreadableRanges: []control.Range{{Offset: 1 << 20, Length: 4096}, {Offset: 5 << 20, Length: 4096}},
+			Waiting:          "everything else is copied; a write over the blocks that cannot be read here makes both sides good"}
+	},
 	"witness-lost": func(s *api.Status) {
 		s.Witness.Reachable, s.Witness.LastSeen = false, noon.Add(-5*time.Minute)
 		s.Witness.Means = "if one node dies now, the other will not take over until the witness is back or an operator grabs"

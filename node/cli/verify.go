@@ -230,7 +230,7 @@ func verifyResult(w *control.Verify) string {
 	text := "no difference found"
 	if w.Found > 0 {
 		text = size(w.Found) + " differ"
-		if names := rangeNames(w); names != "" {
+		if names := rangeNames(w.Ranges); names != "" {
 			text += " at " + names
 		}
 		if w.Repair {
@@ -246,11 +246,11 @@ func verifyResult(w *control.Verify) string {
 	return text
 }
 
-// rangeNames names the first ranges found.
-func rangeNames(w *control.Verify) string {
+// rangeNames names the first of some ranges.
+func rangeNames(ranges []control.Range) string {
 	const most = 4
 	var names []string
-	for i, r := range w.Ranges {
+	for i, r := range ranges {
 		if i == most {
 			names = append(names, "…")
 			break

@@ -34,16 +34,17 @@ func (d *daemon) keepTurns(ctx context.Context) {
 }
 
 // turnOf returns why a resync that comes after the volume first has to wait;
-// empty when it has not. One that an operator paused is not waited for.
+// empty when it has not. One that an operator paused is not waited for, nor one
+// that has nothing left but what its disk cannot read.
 func turnOf(first string, states []control.VolumeState) string {
 	for i := range states {
 		s := &states[i]
 		if s.Name != first || s.Connection != control.Connected {
 			continue
 		}
-		paused := s.Resync != nil && s.Resync.Waiting == core.PausedByOperator
+		held := s.Resync != nil && (s.Resync.Waiting == core.PausedByOperator || s.Resync.Stuck)
 		behind := s.Resync != nil || s.Role == control.Primary && s.OutOfSync > 0
-		if behind && !paused {
+		if behind && !held {
 			return fmt.Sprintf("volume %s is resynced first", first)
 		}
 	}

@@ -301,8 +301,13 @@ func progress(r core.Resync) *control.Resync {
 	if r.Source {
 		direction = "source"
 	}
-	return &control.Resync{Direction: direction, Full: r.Full, Total: r.Total, Done: r.Done, Rate: r.Rate, ETA: r.ETA,
-		Waiting: r.Waiting, Compared: r.Compared, Same: r.Same, MinRate: r.Limits.MinRate, MaxRate: r.Limits.MaxRate}
+	s := &control.Resync{Direction: direction, Full: r.Full, Total: r.Total, Done: r.Done, Rate: r.Rate, ETA: r.ETA,
+		Waiting: r.Waiting, Compared: r.Compared, Same: r.Same, MinRate: r.Limits.MinRate, MaxRate: r.Limits.MaxRate,
+		Unreadable: r.Unreadable, Stuck: r.Stuck}
+	for _, u := range r.UnreadableRanges {
+		s.UnreadableRanges = append(s.UnreadableRanges, control.Range{Offset: u.Off, Length: u.Len})
+	}
+	return s
 }
 
 func peerDisk(w core.View) string {

@@ -163,3 +163,30 @@ func TestStuckDiskIsGivenUp(t *testing.T) {
 		t.Errorf("held request: %v, want ErrLetGo", err)
 	}
 }
+
+// TestResyncGoesRoundABadBlock: the source cannot read a block. Everything else
+// is copied, the target does not become whole, and a write over the block makes
+// both good.
+func TestResyncGoesRoundABadBlock(t *testing.T) {
+	p := newPair(t, 24<<20)
+	p.pull(true)
+	bad := block.Range{Off: 3 << 20, Len: 4096}
+	p.faulty[0].set(func() { p.faulty[0].bad = bad })
+	p.pull(false)
+	p.promote(0, 2, true)
+	s := p.until(0, "everything else", func(s control.VolumeState) bool { return s.Resync != nil && s.Resync.Stuck })
+	if s.Resync.Unreadable != 4096 || len(s.Resync.UnreadableRanges) != 1 || s.Resync.UnreadableRanges[0].Offset != bad.Off || s.OutOfSync != 4096 {
+		t.Errorf("resync %+v, %d bytes out of sync", s.Resync, s.OutOfSync)
+	}
+	if s.ReadyToGrow || s.PeerDisk != control.Inconsistent || p.v[1].State().Disk != control.Inconsistent {
+		t.Errorf("the peer counts as whole: ready %v, %s, it says %s", s.ReadyToGrow, s.PeerDisk, p.v[1].State().Disk)
+	}
+	if err := p.v[0].WriteAt(bytes.Repeat([]byte{7}, 4096), bad.Off, false); err != nil {
+		t.Fatal(err)
+	}
+	if s := p.until(0, "the end of the resync", ready); s.Resync != nil || s.OutOfSync != 0 {
+		t.Errorf("at the end: %+v, %d bytes out of sync", s.Resync, s.OutOfSync)
+	}
+	p.choose(0, 2, 2, arbiter.Both)
+	p.identical()
+}

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"fmt"
 	"time"
 
 	"gemel/node/block"
@@ -74,6 +73,7 @@ func (c *Core) copied(now time.Duration, q *request) {
 		c.repaired(q)
 	} else {
 		c.resyncIn -= q.r.Len
+		c.madeGood(q.r)
 		c.pace.Delivered(now, q.r.Len)
 	}
 	c.settle(now, q)
@@ -87,7 +87,8 @@ func (c *Core) copyFailed(now time.Duration, q *request) {
 		c.repairFailed(now, q)
 		return
 	}
-	c.dirty.Set(q.r)
 	c.resyncIn -= q.r.Len
-	c.disconnect(now, fmt.Errorf("%w: read for the resync: %w", ErrDisk, q.err))
+	c.leaveOut(now, q.r)
+	c.settle(now, q)
+	c.finish(q)
 }

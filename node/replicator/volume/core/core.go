@@ -183,10 +183,11 @@ type Core struct {
 
 	pace       *resync.Pace
 	full       bool
-	resyncIn   int64  // bytes of resync under way
-	losing     losing // what a replica that was given up keeps first
-	sums       bool   // this resync compares before it copies
-	sameBefore int64  // count.Same when it began
+	resyncIn   int64   // bytes of resync under way
+	omitted    omitted // what it could not read
+	losing     losing  // what a replica that was given up keeps first
+	sums       bool    // this resync compares before it copies
+	sameBefore int64   // count.Same when it began
 	problem    error
 	count      Counters
 	seqState   uint64

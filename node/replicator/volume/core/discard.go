@@ -53,7 +53,7 @@ func (c *Core) Changed() int64 {
 	if c.meta.Created || c.meta.Inconsistent {
 		return 0
 	}
-	return c.dirty.Bytes() + c.resyncIn
+	return c.dirty.Bytes() + c.resyncIn + c.omitted.bytes
 }
 
 // lose notes what the source is going to overwrite.

@@ -177,7 +177,8 @@ func (c *Core) Pages() []Page {
 }
 
 // copyPages makes the images, with the bits of what a resync or a write has
-// under way and what the peer may lose with its power.
+// under way, what a resync could not read, and what the peer may lose with its
+// power.
 func (c *Core) copyPages() {
 	p := &c.pages
 	for i := range p.chosen {
@@ -194,6 +195,7 @@ func (c *Core) copyPages() {
 			p.add(q.r)
 		}
 	}
+	c.omitted.each(p.add)
 	for _, r := range c.closing {
 		p.add(r)
 	}
@@ -273,7 +275,7 @@ func (c *Core) sweep(now time.Duration) {
 		return
 	}
 	p.due = now + sweepEvery
-	if p.saved > c.dirty.Bytes()/block.Size {
+	if p.saved > (c.dirty.Bytes()+c.omitted.bytes)/block.Size {
 		p.cursor = 0
 	}
 	if p.cursor < len(p.all) || c.unkept() {

@@ -27,6 +27,7 @@ func (p *pauses) why() string {
 // later connections as well.
 func (c *Core) ResyncPause(now time.Duration, paused bool) {
 	c.pauses.operator = paused
+	c.omitted.due = 0 // who lets it go on wants everything tried
 	c.unpause(now)
 }
 

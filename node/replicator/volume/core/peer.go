@@ -288,20 +288,23 @@ func (c *Core) pump(now time.Duration) {
 	if !c.primary || c.phase != syncing {
 		return
 	}
-	for c.dirty.Bytes() > 0 {
-		if c.pauses.why() != "" {
+	for c.dirty.Bytes() > 0 || len(c.omitted.again) > 0 {
+		if c.pauses.why() != "" || len(c.omitted.blocks) >= unreadableMost {
 			return
 		}
 		room := c.pace.Allow(now, c.resyncIn, c.appBusy > 0)
 		if room < block.Size || room < minExtent && c.resyncIn > 0 {
 			return
 		}
-		r, _ := c.dirty.Take(min(room, c.cfg.Extent))
+		r, again := c.omitted.next(min(room, c.cfg.Extent))
+		if !again {
+			r, _ = c.dirty.Take(min(room, c.cfg.Extent))
+		}
 		c.pace.Started(r.Len)
 		c.resyncIn += r.Len
 		c.submit(now, c.alloc(copying, r))
 	}
-	if c.resyncIn == 0 {
+	if c.resyncIn == 0 && c.omitted.bytes == 0 {
 		c.conclude()
 	}
 }
@@ -435,6 +438,7 @@ func (c *Core) mark() {
 		c.setBits(r)
 	}
 	c.closing, c.unstable = c.closing[:0], c.unstable[:0]
+	c.markOmitted()
 }
 
 // unrange gives q's range back without waking others.

@@ -153,6 +153,7 @@ func (c *Core) start(now time.Duration, q *request) {
 		return
 	}
 	c.appBusy++
+	c.overwritten(q.r)
 	// A block that is marked anyway is left to the resync, which reads it later.
 	if c.phase >= syncing && !c.dirty.All(q.r) && !c.left(q) {
 		q.pending = true

@@ -141,6 +141,7 @@ func (c *Core) Tick(now time.Duration) {
 		c.barrier()
 	}
 	c.patience(now)
+	c.retryOmitted(now)
 	c.pump(now)
 	c.sweep(now)
 	c.feed(now)

@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"slices"
 
 	"gemel/node/block"
 )
@@ -35,14 +36,17 @@ func (s *sim) diskFails(n *simNode, a Action) bool {
 	switch {
 	case a.Kind != Write && a.Kind != Sync && !reads:
 		return false
+	case reads && !n.broken && n.cannotRead(a):
 	case !n.broken && (s.calm || s.split != nil || s.rng.Intn(1200) != 0):
 		return false
 	}
 	if !n.broken {
-		s.logf("the disk of %d fails", n.id)
+		s.logf("the disk of %d fails at %v", n.id, a.Range)
 		s.broken++
 	}
-	n.broken = !reads // a block that cannot be read costs the replica only the connection
+	if n.broken = !reads; reads && !s.calm && s.rng.Intn(2) == 0 { // else it can be read the next time
+		n.bad[int(a.Range.Off/block.Size)+s.rng.Intn(int(a.Range.Len/block.Size))] = true
+	}
 	if a.Kind == Sync {
 		n.core.SyncDone(s.now, errSimDisk)
 	} else {
@@ -53,6 +57,28 @@ func (s *sim) diskFails(n *simNode, a Action) bool {
 	}
 	s.do(n)
 	return true
+}
+
+// cannotRead reports whether a block that a reads is bad.
+func (n *simNode) cannotRead(a Action) bool {
+	return slices.Contains(n.bad[a.Range.Off/block.Size:a.Range.End()/block.Size], true)
+}
+
+// tend looks after blocks that a resync left out. When it is calm the
+// application writes them anew, or the disk reads them after all.
+func (s *sim) tend(n *simNode) {
+	if !n.up || !n.core.primary || n.core.omitted.bytes == 0 || s.rng.Intn(20) != 0 {
+		return
+	}
+	s.omitted++
+	n.core.omitted.due = 0 // a minute is long here
+	switch at := s.rng.Intn(simBlocks); {
+	case !s.calm && s.rng.Intn(4) != 0:
+	case s.rng.Intn(2) == 0:
+		n.bad = [simBlocks]bool{}
+	default:
+		s.write(n, block.Range{Off: int64(at) * block.Size, Len: int64(1+s.rng.Intn(min(12, simBlocks-at))) * block.Size}, 3)
+	}
 }
 
 // mendedRight: what the peer sent for blocks that could not be read is what

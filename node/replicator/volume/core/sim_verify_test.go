@@ -168,6 +168,9 @@ func (s *sim) verifyFlipped(repair, cuts bool) (found, rewritten, healed int) {
 		n.core.ResyncPause(s.now, false)
 		n.core.ResyncHold(s.now, "")
 	}
+	for _, n := range s.nodes {
+		n.bad = [simBlocks]bool{} // what cannot be read proves nothing
+	}
 	flipped, before := s.flip(o), len(s.truth)
 	s.logf("flipped on %d: %v", o.id, flipped)
 	for err := error(ErrNotInSync); err != nil; err = p.core.VerifyStart(s.now, 0, 0, repair) {

@@ -49,6 +49,11 @@ type Resync struct {
 	Compared              bool   // what differs is copied only
 	Same                  int64  // bytes that did not have to be sent; the source's
 	Limits                resync.Limits
+	// Unreadable bytes were left out because the source cannot read them; the
+	// first ranges of them. Stuck: nothing can be copied until that changes.
+	Unreadable       int64
+	UnreadableRanges []block.Range
+	Stuck            bool
 }
 
 // View returns the state of the replica at now.
@@ -68,7 +73,7 @@ func (c *Core) View(now time.Duration) View {
 		v.Reign = c.peerEpoch
 	}
 	if c.primary || !c.meta.Created {
-		v.OutOfSync = c.dirty.Bytes() + c.resyncIn
+		v.OutOfSync = c.dirty.Bytes() + c.resyncIn + c.omitted.bytes
 	}
 	v.Frozen = c.frozen(now)
 	c.viewResync(now, &v)
@@ -86,6 +91,7 @@ func (c *Core) viewResync(now time.Duration, v *View) {
 	v.Resync = Resync{Running: true, Source: c.primary, Full: c.full, Compared: c.sums, Same: c.count.Same - c.sameBefore}
 	if c.primary {
 		v.Resync.Waiting, v.Resync.Limits = c.pauses.why(), c.cfg.Resync
+		c.viewOmitted(&v.Resync)
 	}
 	v.Resync.Total, v.Resync.Done, v.Resync.Rate, v.Resync.ETA = c.pace.Progress(now)
 	if !c.primary {
