@@ -21,6 +21,9 @@ type Options struct {
 	// DeviceDir receives a symbolic link Name to the kernel's device node;
 	// empty: no link.
 	DeviceDir string
+	// Owner begins the name under which the kernel lists the device, where the
+	// frontend gives it one; empty: "gemel". Whoever sweeps by names needs his own.
+	Owner string
 }
 
 // Attachment is a device shown to the kernel.

@@ -42,6 +42,8 @@ type Params struct {
 	// HoldBack keeps writes in the cache for as long as there is room and nobody
 	// flushes: the disk that a power cut hurts most.
 	HoldBack bool `yaml:"hold-back" json:"hold_back"`
+	// Erase lets blocks be given back (discard), as SSDs do.
+	Erase bool `yaml:"erase" json:"erase"`
 }
 
 // Flush says what a disk does when it is told to empty its cache.
@@ -215,4 +217,18 @@ func (r Rate) String() string {
 		return "0"
 	}
 	return strconv.FormatFloat(float64(r)/1e6, 'f', -1, 64) + "MB/s"
+}
+
+// Burst returns the bytes per second that the caches take while they have room; 0: no limit.
+func (p Params) Burst() float64 { return p.ceiling(p.BurstRate) }
+
+// Sustained returns the bytes per second that all platters move in a row; 0: no limit.
+func (p Params) Sustained() float64 { return p.ceiling(p.PlatterRate) }
+
+func (p Params) ceiling(each Rate) float64 {
+	all := float64(each) * float64(p.Platters)
+	if all == 0 || (p.BusRate > 0 && float64(p.BusRate) < all) {
+		return float64(p.BusRate)
+	}
+	return all
 }

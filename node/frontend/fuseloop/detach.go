@@ -157,7 +157,7 @@ func sweep(ctx context.Context, o frontend.Options) error {
 		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("unmount the old %s: %w", mount, err)
 		}
-		l, found := leftover(o.Dir, o.Name)
+		l, found := leftover(o)
 		if !found {
 			return nil
 		}

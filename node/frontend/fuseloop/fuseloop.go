@@ -109,7 +109,7 @@ func (a *Attachment) serve() error {
 	if err := os.WriteFile(a.mount, nil, 0o600); err != nil {
 		return fmt.Errorf("make the mount point: %w", err)
 	}
-	server, err := mountFUSE(a.mount, loopName(a.opts.Name), a.file)
+	server, err := mountFUSE(a.mount, loopName(a.opts), a.file)
 	if err != nil {
 		return errors.Join(err, os.Remove(a.mount))
 	}
@@ -160,7 +160,7 @@ func (a *Attachment) bind(ctx context.Context) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("look at %s: %w", a.mount, err)
 	}
-	l, err := configureLoop(ctx, fd, loopName(a.opts.Name))
+	l, err := configureLoop(ctx, fd, loopName(a.opts))
 	if err != nil {
 		return err
 	}

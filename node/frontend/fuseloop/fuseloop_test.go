@@ -55,8 +55,8 @@ func nothingLeft(t *testing.T, name string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		left = loopsNamed(t, loopName(name))
-		if strings.Contains(string(mounts), loopName(name)+" ") {
+		left = loopsNamed(t, loopName(frontend.Options{Name: name}))
+		if strings.Contains(string(mounts), loopName(frontend.Options{Name: name})+" ") {
 			left = append(left, "a FUSE mount of "+name)
 		}
 		if len(left) == 0 {
@@ -151,7 +151,7 @@ func TestSweepAfterDeath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := loopsNamed(t, loopName("dead")); len(got) != 1 || got[0] != second.Device() {
+	if got := loopsNamed(t, loopName(frontend.Options{Name: "dead"})); len(got) != 1 || got[0] != second.Device() {
 		t.Errorf("loop devices %v, want only %s", got, second.Device())
 	}
 	if err := second.Detach(t.Context(), false); err != nil {

@@ -1,6 +1,7 @@
 package fuseloop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -194,18 +195,18 @@ func (l loop) record(dir, name string) error {
 }
 
 // leftover returns the loop device of an earlier life, if it is still bound.
-func leftover(dir, name string) (loop, bool) {
-	text, err := os.ReadFile(recordPath(dir, name))
+func leftover(o frontend.Options) (loop, bool) {
+	text, err := os.ReadFile(recordPath(o.Dir, o.Name))
 	if err != nil {
 		return loop{}, false
 	}
-	l := loop{name: loopName(name)}
+	l := loop{name: loopName(o)}
 	if _, err := fmt.Sscanf(string(text), "%d %d %d", &l.number, &l.dev, &l.inode); err != nil {
 		return loop{}, false
 	}
 	return l, l.bound()
 }
 
-func loopName(name string) string { return "gemel:" + name }
+func loopName(o frontend.Options) string { return cmp.Or(o.Owner, "gemel") + ":" + o.Name }
 
 func minor(dev uint64) string { return strconv.Itoa(int(unix.Minor(dev))) }
