@@ -35,9 +35,9 @@ type parts struct {
 	clock   Clock
 	boot    string // identifies this start
 	replica Replica
-	peers   map[string]Peer // by link name
-	witness Witness         // nil: none configured
-	fence   fencing.Driver  // nil: none configured
+	peers   map[string]Peer  // by link name
+	witness Witness          // nil: none configured
+	fence   []fencing.Device // that can switch the peer
 	keep    []History
 	// volume makes what is particular to one volume; failed is called when a
 	// service has used up its restarts.
@@ -70,6 +70,7 @@ type Agent struct {
 	watcher     *watcher
 	interfaceOf func(string) string
 	beside      []func(context.Context, *Agent) error
+	fencer      *fencer // nil: none configured
 	started     time.Time
 	version     string
 
@@ -94,6 +95,10 @@ func build(p parts) (*Agent, error) {
 		if remote := p.config.Peer().Link(l.Name); remote != nil {
 			a.links = append(a.links, newLink(l.Name, l.Address, remote.Address, p.peers[l.Name]))
 		}
+	}
+	if len(p.fence) > 0 {
+		a.fencer = newFencer(p.config.Peer().Name, p.fence, p.config.Fencing, a.peerHeard,
+			func(kind, text, reason string) { a.diary.note("", kind, text, reason) })
 	}
 	v := &voters{self: arbiter.NodeID(self), local: p.replica, peer: a.links}
 	if p.witness != nil {
@@ -124,7 +129,7 @@ func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) 
 	}
 	o.machine = own.machine
 	o.course = &course{vol: vol, replica: a.replica, addresses: own.addresses, services: own.services,
-		mount: own.mount, discard: own.discard, fence: p.fence, note: o.note}
+		mount: own.mount, discard: own.discard, fence: a.fencer, note: o.note}
 	o.chosen = newNewest(20, func(ctx context.Context, r control.ChosenRequest) error { return a.replica.Chosen(ctx, r) },
 		func(err error) {
 			o.note("replica.not-told", "The replica was not told of the recorded set.", text(err))
@@ -196,6 +201,9 @@ func (a *Agent) background() []func(context.Context) {
 	}
 	if a.witness != nil {
 		run = append(run, a.pingWitness)
+	}
+	if a.fencer != nil {
+		run = append(run, a.fencer.run)
 	}
 	return run
 }

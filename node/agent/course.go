@@ -9,7 +9,6 @@ import (
 
 	"gemel/node/config"
 	"gemel/node/failover"
-	"gemel/node/fencing"
 )
 
 const (
@@ -40,7 +39,7 @@ type course struct {
 	mount     Mount
 	// discard removes a device that waits for a replicator; nil: there is none.
 	discard func(ctx context.Context) error
-	fence   fencing.Driver // nil: none is configured
+	fence   *fencer // nil: no device is configured
 	note    func(kind, text, reason string, fields ...string)
 
 	mu     sync.Mutex

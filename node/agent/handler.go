@@ -89,6 +89,10 @@ func (h handler) Resync(ctx context.Context, from api.Caller, req control.Resync
 	return h.a.resync(ctx, req, !from.Local && from.Role == identity.RoleNode)
 }
 
+func (h handler) Fence(ctx context.Context, _ api.Caller, o api.FenceOrder) (api.Fencing, error) {
+	return h.a.fence(ctx, o)
+}
+
 func (h handler) Connect(ctx context.Context, _ api.Caller, req control.ConnectRequest) error {
 	return h.a.connect(ctx, req.Volume)
 }

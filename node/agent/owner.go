@@ -222,12 +222,14 @@ func (o *owner) tellHandOver(ctx context.Context, a failover.TellHandOver) {
 		fmt.Sprintf("%v; it will notice by itself that nobody is Primary", err))
 }
 
-// pause waits for d or for the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
+// pause waits for d; false when ctx ended before.
+func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
 	case <-ctx.Done():
+		return false
 	}
 }

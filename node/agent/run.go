@@ -64,7 +64,11 @@ func (p Program) Run(ctx context.Context, cfg *config.Config, log *slog.Logger) 
 	defer replica.Close()
 	w := &wiring{cfg: cfg, log: log, id: id, history: history}
 	defer w.close()
-	a, err := build(w.parts(replica))
+	all := w.parts(replica)
+	if all.fence, err = fenceDevices(cfg.Peer()); err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
+	a, err := build(all)
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)
 	}

@@ -29,6 +29,9 @@ func (a *Agent) status() api.Status {
 		s.Volumes = append(s.Volumes, v)
 	}
 	s.Witness = a.witnessStatus(s.Volumes)
+	if a.fencer != nil {
+		s.Fencing = a.fencer.status()
+	}
 	return s
 }
 
@@ -51,6 +54,15 @@ func (a *Agent) wall(boot time.Duration) time.Time {
 		return time.Time{}
 	}
 	return time.Now().Add(boot - a.clock.Boot()).UTC()
+}
+
+// peerHeard is when the newest heartbeat of the peer came on any link; zero: none did.
+func (a *Agent) peerHeard() time.Time {
+	newest := int64(0)
+	for _, l := range a.links {
+		newest = max(newest, l.lastHeard.Load())
+	}
+	return a.wall(time.Duration(newest))
 }
 
 func (a *Agent) volumeStatus(o *owner) api.Volume {

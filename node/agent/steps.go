@@ -17,7 +17,7 @@ var errReplicatorGone = errors.New("the replicator is not running")
 func (c *course) perform(ctx context.Context, run failover.Run) error {
 	switch run.Step {
 	case failover.StepFence:
-		return c.powerOff(ctx)
+		return c.powerOff(ctx, run)
 	case failover.StepPromote:
 		return c.promote(ctx, run)
 	case failover.StepFsck:
@@ -54,20 +54,12 @@ func (c *course) performReverse(ctx context.Context, run failover.Run) error {
 	}
 }
 
-// powerOff takes only a proof for a success.
-func (c *course) powerOff(ctx context.Context) error {
-	if c.fence == nil {
+// powerOff has nothing to do for a peer that is heard: it let go by itself, or will.
+func (c *course) powerOff(ctx context.Context, run failover.Run) error {
+	if c.fence == nil || run.PeerAlive {
 		return nil
 	}
-	proof, err := c.fence.Off(ctx)
-	switch {
-	case err != nil:
-		return fmt.Errorf("power the peer off: %w", err)
-	case !proof.Verified():
-		return fmt.Errorf("power the peer off: driver %s gave no proof that it is off; check the peer's power by hand",
-			c.fence.Name())
-	}
-	return nil
+	return c.fence.out(ctx)
 }
 
 func (c *course) promote(ctx context.Context, run failover.Run) error {

@@ -57,6 +57,8 @@ type Handler interface {
 	Resync(ctx context.Context, from Caller, req control.ResyncRequest) error
 	// GiveUp lets this node's replica be overwritten by the peer's.
 	GiveUp(ctx context.Context, from Caller, req control.GiveUpRequest) error
+	// Fence looks at or switches the power of this node's peer, and returns when that is proved.
+	Fence(ctx context.Context, from Caller, o FenceOrder) (Fencing, error)
 }
 
 // HandOver tells that the sender has let Volume go, cleanly, at the end of Epoch.
@@ -96,6 +98,7 @@ const (
 	PathVerify     = "/v1/volume/verify"
 	PathResync     = "/v1/volume/resync"
 	PathGiveUp     = "/v1/volume/give-up"
+	PathFence      = "/v1/order/fence"
 )
 
 // Limits of a body in bytes. Replies may be larger: a status holds every volume.
@@ -142,6 +145,11 @@ func (Unsupported) Status(context.Context, Caller) (Status, error) { return Stat
 // Events refuses.
 func (Unsupported) Events(context.Context, Caller, uint64) (EventPage, error) {
 	return EventPage{}, errUnsupported
+}
+
+// Fence refuses.
+func (Unsupported) Fence(context.Context, Caller, FenceOrder) (Fencing, error) {
+	return Fencing{}, errUnsupported
 }
 
 // Switchover refuses.

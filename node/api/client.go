@@ -165,6 +165,11 @@ func (c *Client) GiveUp(ctx context.Context, req control.GiveUpRequest) error {
 	return err
 }
 
+// Fence looks at or switches the power of the called node's peer.
+func (c *Client) Fence(ctx context.Context, o FenceOrder) (Fencing, error) {
+	return call[Fencing](ctx, c, http.MethodPost, PathFence, o)
+}
+
 // Verify starts, holds or ends a verify on the Primary.
 func (c *Client) Verify(ctx context.Context, req control.VerifyRequest) error {
 	_, err := call[nothing](ctx, c, http.MethodPost, PathVerify, req)

@@ -50,6 +50,7 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathVerify, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Verify))},
 		{PathResync, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Resync))},
 		{PathGiveUp, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.GiveUp))},
+		{PathFence, http.MethodPost, operators, orderLimit, CodeRefused, body(h.Fence)},
 	} {
 		mux.Handle(rt.path, s.wrap(rt, who))
 	}

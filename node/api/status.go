@@ -20,6 +20,8 @@ type Status struct {
 	Witness VoterStatus   `json:"witness"`
 	Links   []LinkStatus  `json:"links"`
 	Volumes []Volume      `json:"volumes"`
+	// Fencing is nil where the peer's power cannot be switched.
+	Fencing *Fencing `json:"fencing,omitempty"`
 	// LastEvent is the newest decision with its reason.
 	LastEvent *event.Event `json:"last_event,omitempty"`
 	// ReplicatorProblem is why the replicator does not answer; empty when it does.

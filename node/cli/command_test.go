@@ -30,6 +30,7 @@ type agent struct {
 
 	verified []control.VerifyRequest
 	resynced []control.ResyncRequest
+	unfit    string // of the fencing device
 }
 
 func (g *agent) Status(context.Context, api.Caller) (api.Status, error) {

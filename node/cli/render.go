@@ -35,6 +35,7 @@ func renderStatus(s *api.Status, color bool) string {
 		out.volume(s, &s.Volumes[i])
 	}
 	out.links(s)
+	out.fencing(s)
 	out.last(s)
 	return out.String()
 }

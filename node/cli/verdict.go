@@ -58,6 +58,7 @@ func judge(s *api.Status) verdict {
 	} else if !s.Witness.Reachable {
 		v.add(degraded, "the witness does not answer")
 	}
+	judgeFencing(v, s.Fencing)
 	return *v
 }
 

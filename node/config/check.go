@@ -32,6 +32,7 @@ func check(c *Config, r *reader) {
 	r.absolute("device-dir", c.DeviceDir)
 	checkPorts(c.Ports, r)
 	checkTiming(c.Timing, r)
+	checkFencing(c, r)
 	checkReplication(c, r)
 	checkVolumes(c, r)
 }

@@ -26,6 +26,7 @@ type Config struct {
 	DeviceDir   string      `mapstructure:"device-dir"`
 	Ports       Ports       `mapstructure:"ports"`
 	Timing      Timing      `mapstructure:"timing"`
+	Fencing     Fencing     `mapstructure:"fencing"`
 	Replication Replication `mapstructure:"replication"`
 	Volumes     []Volume    `mapstructure:"volumes"`
 
@@ -37,6 +38,8 @@ type Config struct {
 type Node struct {
 	Name  string `mapstructure:"name"`
 	Links []Link `mapstructure:"links"` // most private first
+	// Fence is how this node's power is cut, in the order in which it is tried.
+	Fence []FenceDevice `mapstructure:"fence"`
 }
 
 // Link is one way to reach a node.

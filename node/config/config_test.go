@@ -76,6 +76,12 @@ func TestMistakes(t *testing.T) {
 		{"ready", "127.0.0.1:2049", "2049", `t.yaml:23: volumes[0].services[0].ready-tcp: "2049" is not host:port, such as 127.0.0.1:2049`},
 		{"policy of a stranger", "{links: [private]}", "{links: [private], after-sb-0pri: discard-node-server3}", `t.yaml:13: replication.after-sb-0pri: "discard-node-server3" names no node of the pair; they are server1 and server2`},
 		{"two Primaries", "{links: [private]}", "{links: [private], after-sb-2pri: violently-as0p}", `t.yaml:13: replication.after-sb-2pri: "violently-as0p": there is nothing to settle between two Primaries here: the voters let one node reign, the other lets go by itself and after-sb-1pri applies; only disconnect makes sense`},
+		{"fencing driver", "links: [private]", "links: [private]}\nfencing: {required: true", "t.yaml:14: fencing.required: a node has no device under nodes[].fence, so no take-over could ever prove that it is off; give both nodes one, or leave this out"},
+		{"fence device", "  - name: server2", "    fence: [{driver: apc}]\n  - name: server2", `t.yaml:8: nodes[0].fence[0].driver: there is no driver "apc"; write one of [redfish ipmi command]`},
+		{"fence address", "  - name: server2", "    fence: [{driver: ipmi, address: bmc, user: a, password-file: /p}]\n  - name: server2", `t.yaml:8: nodes[0].fence[0].address: "bmc" is not an IP address; give the controller's, such as 192.0.2.7`},
+		{"fence URL", "  - name: server2", "    fence: [{driver: redfish, address: 192.0.2.7, user: a, password-file: /p}]\n  - name: server2", `t.yaml:8: nodes[0].fence[0].address: "192.0.2.7" is not the address of a Redfish service; write it like https://192.0.2.7`},
+		{"fence user", "  - name: server2", "    fence: [{driver: ipmi, address: 192.0.2.7}]\n  - name: server2", "t.yaml:8: nodes[0].fence[0].user: missing; ipmi needs user and password-file"},
+		{"fence program", "  - name: server2", "    fence: [{driver: command, command: [outlet]}]\n  - name: server2", `t.yaml:8: nodes[0].fence[0].command: "outlet" is not an absolute path; start it with /`},
 		{"size", "{links: [private]}", "{links: [private], resync-max-rate: 50MB}", `t.yaml:13: replication.resync-max-rate: size "50MB": unknown unit; write B, KiB, MiB, GiB or TiB`},
 	}
 	for _, tt := range tests {

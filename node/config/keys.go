@@ -37,6 +37,15 @@ var keys = []Key{
 	{"nodes[].name", Text, "", "", "Name of a data node. Two nodes, in the same order on every box. Required."},
 	{"nodes[].links[].name", Text, "", "", "Name of a way between the nodes; the same names in the same order on both. Most private first. Required."},
 	{"nodes[].links[].address", Text, "IP address", "", "Address of the node on this link. Required."},
+	{"nodes[].fence[].driver", Text, "", "", "How this node's power is cut by the other node: `redfish`, `ipmi` or `command`. Several devices are tried in order."},
+	{"nodes[].fence[].address", Text, "URL or IP address", "", "The management controller: a URL for redfish, an IP address for ipmi."},
+	{"nodes[].fence[].port", Number, "UDP port", "623", "Of an ipmi controller."},
+	{"nodes[].fence[].user", Text, "", "", "Who may switch the power at the controller."},
+	{"nodes[].fence[].password-file", Text, "file", "", "Its first line is the password. Only root should be able to read it."},
+	{"nodes[].fence[].ca", Text, "file", "", "Certificates (PEM) that a redfish controller's must come from. The system's when not given."},
+	{"nodes[].fence[].insecure", Switch, "", "false", "Take any certificate of a redfish controller."},
+	{"nodes[].fence[].system", Text, "", "", "Which system to switch, where one redfish controller has several."},
+	{"nodes[].fence[].command", Texts, "program and arguments", "", "Called with `status`, `off` or `on` as last argument; see docs/operating/fencing.md."},
 
 	{"witness.name", Text, "", "witness", "Name of the box that runs `gemel witness`."},
 	{"witness.address", Text, "IP address", "", "Address of the witness. Without it there is no witness: a node that loses its peer then waits for an operator's word."},
@@ -57,6 +66,12 @@ var keys = []Key{
 	{"timing.renew", Duration, "", "500ms", "Time between renewals of the lease."},
 	{"timing.boot-wait", Duration, "", "5s", "How long a starting node listens for its peer before it tries to become Primary alone."},
 	{"timing.step-timeout", Duration, "", "30s", "Limit of each step of a fail-over: check, mount, address, services."},
+
+	{"fencing.required", Switch, "", "false", "Take over only with a proof that the peer is off. Without it the vote suffices, and the proof is waited for no longer than `wait`."},
+	{"fencing.wait", Duration, "", "3s", "How long a take-over that was won by vote waits for the proof before it goes on."},
+	{"fencing.timeout", Duration, "", "20s", "Limit of one device, from the order to the proof."},
+	{"fencing.restore", Switch, "", "true", "Switch the peer on again once it is proved to be off; not after the third time in an hour."},
+	{"fencing.probe", Duration, "", "1m", "Time between looks at the devices, to know of a broken one before it is needed. 0: never."},
 
 	{"replication.links", Texts, "link names", "", "Links that carry block data, in the order to try them. All links when not given."},
 	{"replication.peer-timeout", Duration, "", "1s", "Silence of the peer's replicator after which its connection is given up."},

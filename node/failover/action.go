@@ -47,6 +47,8 @@ type (
 	Run struct {
 		Step    Step
 		Timeout time.Duration
+		// PeerAlive, for StepFence: the peer is heard. It was not in the way of the votes, so it lets go by itself.
+		PeerAlive bool
 		// For StepPromote only.
 		Chosen arbiter.Accepted
 		Birth  bool // the volume's first reign

@@ -22,6 +22,8 @@ type Options struct {
 	// Heard returns when the peer was last heard, zero for never. A node that speaks after a device said off is
 	// alive, whatever the device says. Nil: nobody listens.
 	Heard func() time.Time
+	// Ended is told the end of every shot, once and before those who wait for it. Nil: nobody is.
+	Ended func(Proof, error)
 }
 
 // Peer is one node and the devices that can switch it, in the order in which they are tried. It is safe for
@@ -104,6 +106,9 @@ func (p *Peer) shoot(ctx context.Context, s *shot) {
 	p.mu.Lock()
 	p.shot, p.proof = nil, s.proof
 	p.mu.Unlock()
+	if p.opt.Ended != nil {
+		p.opt.Ended(s.proof, s.err)
+	}
 	close(s.done)
 }
 
