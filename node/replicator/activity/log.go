@@ -70,6 +70,11 @@ func New(slots, extents int, number uint64) *Log {
 		number: number, stable: number, fresh: true}
 }
 
+// Grow makes room for a volume of so many extents, not fewer than before.
+func (l *Log) Grow(extents int) {
+	l.index = append(l.index, make([]uint16, max(extents-len(l.index), 0))...)
+}
+
 // Slots returns how many extents can be hot at once.
 func (l *Log) Slots() int { return len(l.slots) }
 

@@ -32,8 +32,10 @@ type State struct {
 	// can only be overwritten, never be Primary.
 	Discard bool
 	block.Generations
-	Size   int64 // bytes of the volume; fixed unless Created
-	Usable int64 // bytes the backing device has room for
+	Size int64 // bytes of the volume; fixed unless Created
+	// Usable is how many bytes it could have at once: all that the backing device has
+	// room for if Created; else as far as the space behind the volume is blank.
+	Usable int64
 	Claims
 }
 
@@ -209,7 +211,8 @@ func common(a, b block.Generations) bool {
 }
 
 // AgreeSize returns the size of the volume in bytes, or a refusal. A Created
-// replica's size is open; both open: the smaller room counts.
+// replica's size is open; both open: the smaller room counts. One that missed
+// that the volume grew takes the larger size if it has prepared for it.
 func AgreeSize(a, b State) (int64, Verdict) {
 	switch {
 	case a.Created && b.Created:
@@ -218,6 +221,10 @@ func AgreeSize(a, b State) (int64, Verdict) {
 		return fits(a, b.Size)
 	case b.Created:
 		return fits(b, a.Size)
+	case a.Size < b.Size && a.Usable >= b.Size:
+		return b.Size, Verdict{}
+	case b.Size < a.Size && b.Usable >= a.Size:
+		return a.Size, Verdict{}
 	case a.Size != b.Size:
 		return 0, refuse(SizesDiffer,
 			fmt.Sprintf("the volume has %d bytes on one node and %d on the other", min(a.Size, b.Size), max(a.Size, b.Size)),

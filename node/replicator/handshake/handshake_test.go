@@ -224,6 +224,9 @@ func TestSizes(t *testing.T) {
 		{State{Size: 6, Usable: 8}, State{Created: true, Usable: 5}, 0, PeerSmaller},
 		{State{Size: 6}, State{Size: 7}, 0, SizesDiffer},
 		{State{Size: 6}, State{Size: 6}, 6, ""},
+		{State{Size: 6, Usable: 7}, State{Size: 7, Usable: 7}, 7, ""},
+		{State{Size: 8, Usable: 9}, State{Size: 6, Usable: 8}, 8, ""},
+		{State{Size: 8, Usable: 9}, State{Size: 6, Usable: 7}, 0, SizesDiffer},
 	}
 	for _, tc := range tests {
 		if n, name := both(tc.a, tc.b); n != tc.want || name != tc.name {

@@ -67,7 +67,7 @@ var table = []Row{
 		oldReign, reignIsOver},
 	{"two-primaries", "both are Primary, of the same age", "refuse: two-primaries; tries again by itself",
 		func(m *meeting) bool { return m.s.Primary && m.t.Primary }, twoPrimaries},
-	{"sizes", "sizes in use differ, or a new replica is too small",
+	{"sizes", "sizes in use differ and the smaller side has not prepared to grow, or a new replica is too small",
 		"refuse: volume-sizes-differ, backing-device-too-small", sizesClash, whySizesClash},
 	{"restored", "one side's metadata is older than when the two last met: a backup or snapshot was put back",
 		"refuse: older-data-restored", func(m *meeting) bool { return m.restored(&m.s, &m.t) || m.restored(&m.t, &m.s) }, isRestored},

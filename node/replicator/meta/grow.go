@@ -135,13 +135,13 @@ func (s *Store) leave() error {
 	return nil
 }
 
-// SaveBlank writes the pages of the bitmap that stand for bytes behind the
-// volume's and before end, without a bit, and makes them stable. A page that has
-// blocks of the volume as well stays as it is.
-func (s *Store) SaveBlank(end int64) error {
-	first, last := pagesFor(s.Super().AgreedSize), min(pagesFor(end), s.at().pages)
+// SaveBlank writes the pages of the bitmap that stand for r, a range behind the
+// volume, without a bit, and makes them stable. A page that stands for bytes in
+// front of r as well stays as it is.
+func (s *Store) SaveBlank(r block.Range) error {
+	first, last := pagesFor(r.Off), min(pagesFor(r.End()), s.at().pages)
 	if err := s.SavePages(max(last-first, 0), func(i int) (int, []uint64) { return first + i, nil }); err != nil {
-		return fmt.Errorf("blank the bitmap up to %d: %w", end/block.Size*block.Size, err)
+		return fmt.Errorf("blank the bitmap of %d+%d: %w", r.Off, r.Len, err)
 	}
 	return nil
 }

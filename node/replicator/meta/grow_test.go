@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"gemel/node/block"
 	"gemel/node/replicator/activity"
 	"gemel/node/replicator/disk/crashdisk"
 )
@@ -175,7 +176,7 @@ func TestGrowServesOn(t *testing.T) {
 	log := activity.New(3, 64, uint64(ringBlocks+7))
 	log.Admit(9, func(int) bool { return true })
 	check(t, s.WriteLog(log.Make()))
-	check(t, s.SaveBlank(s.DataSize()))
+	check(t, s.SaveBlank(block.Range{Off: s.Super().AgreedSize, Len: s.DataSize() - s.Super().AgreedSize}))
 	agreed := s.DataSize()
 	check(t, s.Update(func(b *Superblock) { b.AgreedSize, b.Register.Promised = agreed, 5 }))
 	again, err := Open(d, params)

@@ -39,6 +39,15 @@ func NewBitmap(size int64, words []uint64) *Bitmap {
 	return b
 }
 
+// Grow makes room for a volume of size bytes, a multiple of block.Size, larger
+// than before. The new blocks are not marked.
+func (b *Bitmap) Grow(size int64) {
+	b.blocks = size / block.Size
+	if need := int((b.blocks + 63) / 64); len(b.words) < need {
+		b.words = append(b.words, make([]uint64, need-len(b.words))...)
+	}
+}
+
 // Words returns the storage; bit i%64 of word i/64 stands for block i.
 func (b *Bitmap) Words() []uint64 { return b.words }
 

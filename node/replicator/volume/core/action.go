@@ -33,6 +33,8 @@ const (
 	Compare                          // the sums kept for ID with the peer's → Compared
 	Log                              // Transaction to stable storage → Logged
 	SavePages                        // Pages to stable storage → PagesSaved
+	Measure                          // how many bytes the data area here has room for → Measured with Version
+	Blank                            // zeroes to Range behind the volume, no bits for it in the saved bitmap, all stable → Blanked
 )
 
 // Action is one thing the shell must do.
@@ -78,6 +80,8 @@ const (
 	Ask  // what does Range hold: ID
 	Sums // it holds what these sums say, or it is Bad: ID, Range, payload
 	VerifyNote
+
+	Grow // a Step towards a larger volume: a size as ID
 )
 
 // Msg is a message. Payload is the local ID of the bytes that travel with it,
@@ -101,6 +105,7 @@ type Msg struct {
 	Payload ID
 	At      int64 // where in the payload Range begins
 	Bad     bool  // Sums: the blocks cannot be read
+	Step    GrowStep
 }
 
 func (c *Core) emit(a Action) { c.out = append(c.out, a) }

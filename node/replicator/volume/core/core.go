@@ -97,6 +97,9 @@ type Meta struct {
 	// Gen.Current, although Gen.Bitmap still counts.
 	Ending bool
 	Verify VerifyState
+	// Room: between Size and it the disk is zeroes and the saved bitmap has no bits,
+	// so that the volume can become so large at once; 0: no room.
+	Room int64
 }
 
 // phase of the connection, seen from this replica.
@@ -171,6 +174,7 @@ type Core struct {
 	tasks         []task     // Secondary: barriers, ends and terms in order
 	asks          []*request // Secondary: questions behind a write
 	pauses        pauses
+	growth        growth
 	verify        verify
 
 	terms         terms
@@ -284,7 +288,7 @@ func (c *Core) Hello() handshake.State {
 	return handshake.State{
 		Node: c.cfg.Self, Primary: c.primary, Reign: c.reign, Promised: c.register.Promised, Created: c.meta.Created, Inconsistent: c.meta.Inconsistent,
 		Crashed: c.meta.Crashed, Bits: c.dirty.Bytes() > 0, Discard: c.meta.Discard, Generations: c.meta.Gen,
-		Size: c.meta.Size, Usable: c.cfg.Usable,
+		Size: c.meta.Size, Usable: c.room(),
 	}
 }
 

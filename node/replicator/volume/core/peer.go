@@ -35,6 +35,10 @@ func (c *Core) ConnUp(now time.Duration, session uint64, mine, peer handshake.St
 	if current.Claims = mine.Claims; mine != current || !c.Quiet() {
 		return ErrStaleHello
 	}
+	if !c.meta.Created && size > c.meta.Size { // the peer took it, and this side missed that
+		c.raise(size)
+		return ErrStaleHello
+	}
 	c.agree(size)
 	c.session, c.peer, c.peerEpoch, c.verdict = session, peer, peer.Reign, v.Kind
 	c.phase, c.bitsArrived, c.began = idle, false, false
@@ -182,6 +186,8 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) (wanted ID) {
 		c.disconnect(now, errors.New("the peer's backing device failed"))
 	case Sums:
 		wanted = c.summed(now, m)
+	case Grow:
+		c.growAnswered(m)
 	}
 	c.pump(now)
 	c.feed(now)
@@ -392,6 +398,7 @@ func (c *Core) disconnected(now time.Duration) {
 	c.barrierOut, c.barrierWanted, c.resyncIn = false, false, 0
 	c.flight, c.squeezed, c.squeezedSince, c.turn = 0, false, 0, false
 	c.terms.forget()
+	c.breakGrowth()
 	c.tasks = c.tasks[:0]
 	for _, q := range c.open {
 		q.barrier = 0

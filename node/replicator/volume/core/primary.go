@@ -52,8 +52,8 @@ func (c *Core) take(kind requestKind, r block.Range) (*request, error) {
 	if c.problem != nil && !c.held() {
 		return nil, c.problem
 	}
-	if r.Off < 0 || !r.Aligned() || r.End() > c.meta.Size {
-		return nil, fmt.Errorf("request at %d+%d is outside the volume of %d bytes or not aligned", r.Off, r.Len, c.meta.Size)
+	if r.Off < 0 || !r.Aligned() || r.End() > c.sizeNow() {
+		return nil, fmt.Errorf("request at %d+%d is outside the volume of %d bytes or not aligned", r.Off, r.Len, c.sizeNow())
 	}
 	if err := c.maySpan(r); err != nil {
 		return nil, err

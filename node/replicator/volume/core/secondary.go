@@ -83,6 +83,8 @@ func (c *Core) obey(now time.Duration, m Msg) ID {
 		c.runTasks()
 	case Ask:
 		c.asked(now, m)
+	case Grow:
+		c.growAsked(now, m)
 	case VerifyNote:
 		c.verifyNoted(now, m.Words)
 	}
@@ -274,6 +276,7 @@ func (c *Core) Persisted(now time.Duration, version uint64, err error) {
 		return
 	}
 	c.metaDurable = max(c.metaDurable, version)
+	c.growOn()
 	if c.primary {
 		c.begin(now)
 		c.sendEnd()

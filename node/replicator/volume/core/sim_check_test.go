@@ -55,12 +55,10 @@ func (s *sim) compare() {
 			continue
 		}
 		s.synced++
-		if p.disk.visible != o.disk.visible {
-			for b := range p.disk.visible {
-				if p.disk.visible[b] != o.disk.visible[b] {
-					s.failf("in sync, but block %d is %d on Primary %d and %d on the peer", b,
-						int(p.disk.visible[b])-1, i, int(o.disk.visible[b])-1)
-				}
+		for b := range s.size(p) {
+			if p.disk.visible[b] != o.disk.visible[b] {
+				s.failf("in sync, but block %d is %d on Primary %d and %d on the peer", b,
+					int(p.disk.visible[b])-1, i, int(o.disk.visible[b])-1)
 			}
 		}
 		s.check(p, "in sync")

@@ -17,8 +17,9 @@ func (s *sim) badRead(n *simNode) {
 	if !n.up || !n.core.primary || len(n.requests) > 12 || s.split != nil {
 		return
 	}
-	off := s.rng.Intn(simBlocks)
-	r := block.Range{Off: int64(off) * block.Size, Len: int64(1+s.rng.Intn(min(8, simBlocks-off))) * block.Size}
+	size := s.size(n)
+	off := s.rng.Intn(size)
+	r := block.Range{Off: int64(off) * block.Size, Len: int64(1+s.rng.Intn(min(8, size-off))) * block.Size}
 	id, err := n.core.ReadFailed(s.now, r, errSimDisk)
 	if err != nil {
 		return
@@ -72,12 +73,12 @@ func (s *sim) tend(n *simNode) {
 	}
 	s.omitted++
 	n.core.omitted.due = 0 // a minute is long here
-	switch at := s.rng.Intn(simBlocks); {
+	switch at := s.rng.Intn(s.size(n)); {
 	case !s.calm && s.rng.Intn(4) != 0:
 	case s.rng.Intn(2) == 0:
 		n.bad = [simBlocks]bool{}
 	default:
-		s.write(n, block.Range{Off: int64(at) * block.Size, Len: int64(1+s.rng.Intn(min(12, simBlocks-at))) * block.Size}, 3)
+		s.write(n, block.Range{Off: int64(at) * block.Size, Len: int64(1+s.rng.Intn(min(12, s.size(n)-at))) * block.Size}, 3)
 	}
 }
 

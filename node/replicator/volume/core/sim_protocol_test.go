@@ -132,7 +132,7 @@ func (s *sim) mayLose(n *simNode, w *simWrite) bool {
 // holds, it must hold all that had completed before that was issued.
 func (s *sim) takeStock(n *simNode) {
 	newest := 0
-	for _, v := range n.disk.visible {
+	for _, v := range n.disk.visible[:s.size(n)] {
 		newest = max(newest, int(v))
 	}
 	for i, w := range s.truth {

@@ -52,6 +52,8 @@ type simNode struct {
 	bad      [simBlocks]bool // cannot be read until they are written
 
 	theirs map[ID][]uint64 // what the peer answered about a piece
+
+	room, sized int // blocks of the device, and of the volume as last seen
 }
 
 type simMsg struct {
@@ -115,9 +117,14 @@ type sim struct {
 	logged         int // transactions of the activity log
 	paged          int // saves of pages of the bitmap
 	crashed        int // Primaries that crashed
+	asked          int // times that a Primary was asked to grow, and began
+	enlarged       int // times that a node took a larger size
 }
 
-func newSim(t *testing.T, seed int64) *sim {
+func newSim(t *testing.T, seed int64) *sim { return newSimOf(t, seed, simBlocks) }
+
+// newSimOf makes a pair whose devices have room for so many blocks at first.
+func newSimOf(t *testing.T, seed int64, room int) *sim {
 	s := &sim{t: t, rng: rand.New(rand.NewSource(seed)), cable: true, now: time.Second}
 	s.protocol, s.fair = block.Protocol(s.rng.Intn(3)), s.rng.Intn(2) == 0
 	s.slow = s.rng.Intn(2) == 0
@@ -126,7 +133,8 @@ func newSim(t *testing.T, seed int64) *sim {
 	for i := range s.nodes {
 		n := &simNode{id: arbiter.NodeID(i), meta: Meta{Created: true, Inconsistent: true}, words: make([]uint64, simBlocks/64),
 			slots: 4 + s.rng.Intn(6), ring: make([]byte, (2+s.rng.Intn(3))*activity.BlockSize)}
-		n.reg.Record.Fresh = true
+		n.reg.Record.Fresh, n.room = true, room
+		n.rubbish()
 		s.nodes[i] = n
 		s.boot(n)
 	}
@@ -154,7 +162,7 @@ func (s *sim) boot(n *simNode) {
 	n.reg = arbiter.Boot(n.reg.Record, s.now, simTerm)
 	n.payload, n.requests, n.ops = map[ID][]uint64{}, map[ID]int{}, nil
 	n.ahead, n.theirs = map[ID]*simWrite{}, map[ID][]uint64{}
-	n.core = New(Config{Self: n.id, Usable: simBlocks * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
+	n.core = New(Config{Self: n.id, Usable: int64(n.room) * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
 		Extent: 16 * block.Size, Protocol: s.protocol, Fill: s.fill, PullAhead: s.ahead, PullAfter: 15 * time.Millisecond, Checksums: Checksums(s.rng.Intn(3)), Seed: uint64(s.rng.Int63()), Log: s.readLog(n), LogSlots: n.slots,
 		LogExtent: simLogExtent, PageWords: 1}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
 	s.do(n)
@@ -168,7 +176,7 @@ func (s *sim) do(n *simNode) {
 		switch a.Kind {
 		case Compare:
 			compares = append(compares, a)
-		case Write, Read, Sync, Persist, SaveBitmap, SaveUndo, Digest, ReadDigest, Log, SavePages:
+		case Write, Read, Sync, Persist, SaveBitmap, SaveUndo, Digest, ReadDigest, Log, SavePages, Measure, Blank:
 			n.ops = append(n.ops, simOp{a: a})
 		case Send:
 			s.logf("%d sends %d id %x %v", n.id, a.Msg.Kind, a.Msg.ID, a.Msg.Range)
@@ -298,6 +306,9 @@ func (s *sim) connect() {
 
 func (s *sim) runOp(n *simNode, i int) {
 	op := n.ops[i]
+	if op.a.Kind == Blank && !s.calm && s.rng.Intn(30) != 0 {
+		return // it takes long
+	}
 	if s.beginMeta(n, i) {
 		return
 	}
@@ -338,6 +349,10 @@ func (s *sim) runOp(n *simNode, i int) {
 	case Log:
 		op.writing.store(n)
 		n.core.Logged(s.now, nil)
+	case Measure:
+		n.core.Measured(a.Version, int64(n.room)*block.Size)
+	case Blank:
+		s.blank(n, a)
 	}
 	s.do(n)
 }
@@ -387,8 +402,9 @@ func (s *sim) submit(n *simNode, flush bool) {
 		return
 	}
 	if !flush {
-		off := s.rng.Intn(simBlocks)
-		length := 1 + s.rng.Intn(min(12, simBlocks-off))
+		size := s.size(n)
+		off := s.rng.Intn(size)
+		length := 1 + s.rng.Intn(min(12, size-off))
 		if s.rng.Intn(2) == 0 {
 			off, length = s.rng.Intn(6), 1+s.rng.Intn(4)
 		}
@@ -466,6 +482,9 @@ func (s *sim) step(calm bool) {
 		}
 	case k < 760:
 		if n.up && !calm {
+			if s.rng.Intn(12) == 0 {
+				s.grow(n)
+			}
 			if s.submit(n, k > 745); k < 670 {
 				s.read(n)
 			} else if k < 680 {
@@ -537,14 +556,15 @@ func (s *sim) step(calm bool) {
 		}
 	}
 	s.compare()
+	s.grown()
 	s.noFalseAlarm()
 }
 
 func TestSimulation(t *testing.T) {
-	var writes, acked, elected, synced, refused, held, broken, omitted, mended, early, shorn, verifies, same, logged, paged, crashed, pulled int
+	var writes, acked, elected, synced, refused, held, broken, omitted, mended, early, shorn, verifies, same, logged, paged, crashed, pulled, asked, enlarged int
 	for i := range *simSeeds {
 		seed := *simFirst + int64(i)
-		s := newSim(t, seed)
+		s := newSimOf(t, seed, smallRoom(seed))
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s.t = t
 			for range 3 {
@@ -570,6 +590,7 @@ func TestSimulation(t *testing.T) {
 		early += s.early
 		shorn += s.shorn
 		pulled += s.pulled
+		asked, enlarged = asked+s.asked, enlarged+s.enlarged
 		verifies, same = verifies+s.verifies, same+s.same
 		logged += s.logged
 		paged += s.paged
@@ -582,5 +603,6 @@ func TestSimulation(t *testing.T) {
 		"%d disk failures, %d times blocks left out of a resync, %d reads mended, %d writes completed before the peer had them, %d of them lost in a take-over, "+
 		"%d crashes of a Primary, %d transactions of its log, %d saves of pages, %d times pulled ahead",
 		writes, acked, elected, synced, refused, held, broken, omitted, mended, early, shorn, crashed, logged, paged, pulled)
+	t.Logf("%d growths begun, %d times a node took a larger size", asked, enlarged)
 	t.Logf("%d verifies to the end, %d bytes found equal by checksums", verifies, same)
 }

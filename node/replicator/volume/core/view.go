@@ -37,6 +37,7 @@ type View struct {
 	Protocol     block.Protocol // wanted
 	InUse        block.Protocol // Primary: what writes wait for now
 	MayLack      block.Protocol // Secondary: under which the last Primary completed writes
+	Growth       Growth
 	Seq          uint64
 }
 
@@ -59,7 +60,7 @@ type Resync struct {
 // View returns the state of the replica at now.
 func (c *Core) View(now time.Duration) View {
 	v := View{
-		Primary: c.primary, Reign: c.reign, Chosen: c.chosen, Size: c.size(), Created: c.meta.Created,
+		Primary: c.primary, Reign: c.reign, Chosen: c.chosen, Size: c.sizeNow(), Created: c.meta.Created,
 		Inconsistent: c.meta.Inconsistent, Crashed: c.meta.Crashed, Discard: c.meta.Discard, Keeping: c.losing.asked, Connected: c.phase != off,
 		InSync: c.phase == inSync, PeerState: c.peer, ReadyToGrow: c.ready && c.phase == inSync,
 		Lease: c.lease, Problem: c.problem, Gen: c.meta.Gen, Counters: c.count, Seq: c.seqState,
@@ -67,6 +68,7 @@ func (c *Core) View(now time.Duration) View {
 	}
 	// A set without the peer, whose disk is the only good one, would help nobody.
 	v.WantShrink = c.primary && c.setHasPeer() && c.phase != inSync && c.problem == nil
+	v.Growth = Growth{Running: c.growth.running, To: c.growth.aim, Err: c.growth.err}
 	v.PeerWhole = c.phase == inSync
 	v.Blank = c.phase != off && c.meta.Created && c.peer.Created
 	if !c.primary && c.phase != off && c.peer.Primary {
