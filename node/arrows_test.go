@@ -43,6 +43,7 @@ var arrows = map[string]map[string]string{
 	"node/frontend/ublk":        {"node/block": "shows a Device", "node/frontend": "is a frontend"},
 	"node/frontend/frontendtest": {
 		"node/block": "provides Devices", "node/frontend": "tests frontends"},
+	"node/frontend/frontendtest/proof": {"node/block": "counts in blocks"},
 	"node/config": {"node/schedule": "checks the times in the file",
 		"node/replicator/handshake": "checks the names of its policies"},
 	"node/schedule":         {},

@@ -203,7 +203,7 @@ func same(t *testing.T, paths ...string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := make([]byte, backing-4<<20)
+		p := make([]byte, d.Size()-4<<20)
 		if err := errors.Join(d.ReadAt(p, 0), d.Close()); err != nil {
 			t.Fatal(err)
 		}

@@ -55,7 +55,11 @@ func (b *box) detach(force bool) error {
 }
 
 // boxes makes the configuration of both nodes, with backing files.
-func boxes(t *testing.T) [2]*box {
+func boxes(t *testing.T) [2]*box { return boxesOf(t, backing, "") }
+
+// boxesOf makes backing files of size bytes and adds more, such as
+// "protocol: A", to the volume's configuration.
+func boxesOf(t *testing.T, size int64, more string) [2]*box {
 	t.Helper()
 	dir := t.TempDir()
 	plan := identity.Plan{Cluster: "lab", Nodes: []string{"server1", "server2"}}
@@ -70,7 +74,7 @@ func boxes(t *testing.T) [2]*box {
 			t.Fatal(err)
 		}
 		device := filepath.Join(home, "disk")
-		if err := errors.Join(os.WriteFile(device, nil, 0o600), os.Truncate(device, backing)); err != nil {
+		if err := errors.Join(os.WriteFile(device, nil, 0o600), os.Truncate(device, size)); err != nil {
 			t.Fatal(err)
 		}
 		text := fmt.Appendf(nil, `
@@ -85,8 +89,8 @@ run-dir: %s
 device-dir: %s/dev
 ports: {replication: %d}
 volumes:
-  - {name: data, device: %s}
-`, name, filepath.Join(dir, "keys", name), home, home, home, port, device)
+  - {name: data, device: %s, %s}
+`, name, filepath.Join(dir, "keys", name), home, home, home, port, device, more)
 		file := filepath.Join(home, "gemel.yaml")
 		cfg, err := config.Parse(file, text)
 		if err := errors.Join(err, os.WriteFile(file, text, 0o600)); err != nil {
