@@ -75,6 +75,10 @@ func (r replicaClient) Resync(ctx context.Context, req control.ResyncRequest) er
 	return gone(r.c.Resync(ctx, req))
 }
 
+func (r replicaClient) Resize(ctx context.Context, req control.GrowRequest) error {
+	return gone(r.c.Resize(ctx, req))
+}
+
 func (r replicaClient) Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
 	reply, err := r.c.Prepare(ctx, req)
 	return reply, gone(err)

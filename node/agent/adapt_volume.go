@@ -176,6 +176,10 @@ func (f fileSystem) Mount(ctx context.Context, device string) error {
 	return mount.Mount(ctx, mount.Spec{Device: device, Path: f.is.Path, Type: f.is.Type, Options: f.is.Options})
 }
 
+func (f fileSystem) Grow(ctx context.Context, device string) (before, after int64, err error) {
+	return mount.Grow(ctx, mount.Spec{Device: device, Path: f.is.Path, Type: f.is.Type})
+}
+
 func (f fileSystem) Unmount(ctx context.Context) error {
 	if f.is.Path == "" {
 		return nil

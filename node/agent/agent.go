@@ -119,7 +119,7 @@ func build(p parts) (*Agent, error) {
 }
 
 func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) {
-	o := &owner{name: vol.Name, vol: vol, self: v.self, clock: a.clock, box: newMailbox(), voters: v,
+	o := &owner{name: vol.Name, vol: vol, self: v.self, clock: a.clock, box: newMailbox(), stretches: make(chan struct{}, 1), voters: v,
 		links: a.links, replica: a.replica, diary: a.diary}
 	own, err := p.volume(vol, func(name, reason string) {
 		o.box.post(failover.ServiceFailed{Name: name, Reason: reason})
@@ -129,7 +129,7 @@ func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) 
 	}
 	o.machine = own.machine
 	o.course = &course{vol: vol, replica: a.replica, addresses: own.addresses, services: own.services,
-		mount: own.mount, discard: own.discard, fence: a.fencer, note: o.note}
+		mount: own.mount, discard: own.discard, fence: a.fencer, mounted: o.stretch, note: o.note}
 	o.chosen = newNewest(20, func(ctx context.Context, r control.ChosenRequest) error { return a.replica.Chosen(ctx, r) },
 		func(err error) {
 			o.note("replica.not-told", "The replica was not told of the recorded set.", text(err))

@@ -39,6 +39,7 @@ type course struct {
 	mount     Mount
 	// discard removes a device that waits for a replicator; nil: there is none.
 	discard func(ctx context.Context) error
+	mounted func()  // called when the file system was mounted; nil: nobody wants to know
 	fence   *fencer // nil: no device is configured
 	note    func(kind, text, reason string, fields ...string)
 

@@ -141,8 +141,11 @@ func (f fakeMount) Blank(context.Context, string) (bool, error) {
 func (f fakeMount) Format(context.Context, string) error          { return f.do("format") }
 func (f fakeMount) Check(context.Context, string) (string, error) { return "", f.do("fsck") }
 func (f fakeMount) Mount(context.Context, string) error           { return f.do("mount") }
-func (f fakeMount) Unmount(context.Context) error                 { return f.do("unmount") }
-func (f fakeMount) Detach(context.Context) error                  { return f.do("detach") }
+func (f fakeMount) Grow(context.Context, string) (before, after int64, err error) {
+	return 1 << 20, 2 << 20, f.do("grow")
+}
+func (f fakeMount) Unmount(context.Context) error { return f.do("unmount") }
+func (f fakeMount) Detach(context.Context) error  { return f.do("detach") }
 
 // fakeVoter answers votes and counts them.
 type fakeVoter struct {
@@ -182,6 +185,7 @@ func (v *fakeVoter) Release(ctx context.Context, _ arbiter.ReleaseRequest) error
 type fakeReplica struct {
 	verified []control.VerifyRequest
 	resynced []control.ResyncRequest
+	resized  []control.GrowRequest
 	fakeVoter
 	mu       sync.Mutex
 	state    control.VolumeState
@@ -287,6 +291,13 @@ func (r *fakeReplica) Resync(_ context.Context, req control.ResyncRequest) error
 	return r.gone
 }
 
+func (r *fakeReplica) Resize(_ context.Context, req control.GrowRequest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resized = append(r.resized, req)
+	return r.gone
+}
+
 // fakePeer is the peer's agent over one link.
 type fakePeer struct {
 	fakeVoter
@@ -299,6 +310,8 @@ func (p *fakePeer) Verify(_ context.Context, req control.VerifyRequest) error {
 	p.verified <- req
 	return nil
 }
+
+func (p *fakePeer) Resize(context.Context, control.GrowRequest) error { return nil }
 
 func (p *fakePeer) Resync(context.Context, control.ResyncRequest) error { return nil }
 

@@ -93,6 +93,10 @@ func (h handler) Fence(ctx context.Context, _ api.Caller, o api.FenceOrder) (api
 	return h.a.fence(ctx, o)
 }
 
+func (h handler) Resize(ctx context.Context, from api.Caller, req control.GrowRequest) error {
+	return h.a.resize(ctx, req, !from.Local && from.Role == identity.RoleNode)
+}
+
 func (h handler) Connect(ctx context.Context, _ api.Caller, req control.ConnectRequest) error {
 	return h.a.connect(ctx, req.Volume)
 }

@@ -47,6 +47,8 @@ type owner struct {
 	heard atomic.Pointer[api.BeatVolume] // peer's newest word
 	nic   atomic.Bool                    // carrier on every interface of the addresses
 
+	stretches chan struct{} // the file system shall fill its device
+
 	orders   orders
 	releases sync.WaitGroup // releases under way; a hand-over waits for them
 	handOver sync.WaitGroup // hand-over under way; the agent's end waits for it
@@ -59,6 +61,7 @@ func (o *owner) run(ctx context.Context) {
 	defer o.wg.Wait()
 	o.spawn(func() { o.chosen.run(ctx) })
 	o.spawn(func() { o.lease.run(ctx) })
+	o.spawn(func() { o.keepStretched(ctx) })
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	for {

@@ -155,6 +155,7 @@ func (r *datalessReplicator) Demote(context.Context, control.DemoteRequest) erro
 func (r *datalessReplicator) GiveUp(context.Context, control.GiveUpRequest) error   { return nil }
 func (r *datalessReplicator) Connect(context.Context, control.ConnectRequest) error { return nil }
 func (r *datalessReplicator) Resync(context.Context, control.ResyncRequest) error   { return nil }
+func (r *datalessReplicator) Resize(context.Context, control.GrowRequest) error     { return nil }
 func (r *datalessReplicator) Verify(context.Context, control.VerifyRequest) error   { return nil }
 
 func (r *datalessReplicator) Protocol(context.Context, control.ProtocolRequest) error { return nil }

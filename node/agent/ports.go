@@ -49,6 +49,7 @@ type Replica interface {
 	Protocol(ctx context.Context, req control.ProtocolRequest) error
 	Verify(ctx context.Context, req control.VerifyRequest) error
 	Resync(ctx context.Context, req control.ResyncRequest) error
+	Resize(ctx context.Context, req control.GrowRequest) error
 	GiveUp(ctx context.Context, req control.GiveUpRequest) error
 }
 
@@ -62,6 +63,7 @@ type Peer interface {
 	Protocol(ctx context.Context, req control.ProtocolRequest) error
 	Verify(ctx context.Context, req control.VerifyRequest) error
 	Resync(ctx context.Context, req control.ResyncRequest) error
+	Resize(ctx context.Context, req control.GrowRequest) error
 }
 
 // Witness is the third voter.
@@ -100,6 +102,8 @@ type Mount interface {
 	// Check repairs the file system where it is dirty and returns what was done.
 	Check(ctx context.Context, device string) (string, error)
 	Mount(ctx context.Context, device string) error
+	// Grow makes a mounted file system as large as its device; it returns its size in bytes before and after.
+	Grow(ctx context.Context, device string) (before, after int64, err error)
 	Unmount(ctx context.Context) error
 	// Detach unmounts lazily: open files stay, the path is free at once.
 	Detach(ctx context.Context) error

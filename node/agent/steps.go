@@ -135,7 +135,13 @@ func (c *course) mountVolume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.mount.Mount(ctx, device)
+	if err := c.mount.Mount(ctx, device); err != nil {
+		return err
+	}
+	if c.mounted != nil {
+		c.mounted()
+	}
+	return nil
 }
 
 func (c *course) demote(ctx context.Context) error {

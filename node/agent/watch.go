@@ -108,6 +108,7 @@ func (o *owner) learn(states []control.VolumeState, anew bool) {
 	o.state.Store(&state)
 	o.noteMove(old, &state, anew)
 	o.noteVerify(old, &state)
+	o.noteGrowth(old, &state)
 	o.noteApart(old, &state)
 	o.noteUnreadable(old, &state)
 	now := report(state)

@@ -55,6 +55,9 @@ type Handler interface {
 	// Verify and Resync go to the Primary, whichever node is asked.
 	Verify(ctx context.Context, from Caller, req control.VerifyRequest) error
 	Resync(ctx context.Context, from Caller, req control.ResyncRequest) error
+	// Resize makes a volume larger; it goes to the Primary as well, and returns once
+	// that is under way.
+	Resize(ctx context.Context, from Caller, req control.GrowRequest) error
 	// GiveUp lets this node's replica be overwritten by the peer's.
 	GiveUp(ctx context.Context, from Caller, req control.GiveUpRequest) error
 	// Fence looks at or switches the power of this node's peer, and returns when that is proved.
@@ -97,6 +100,7 @@ const (
 	PathProtocol   = "/v1/volume/protocol"
 	PathVerify     = "/v1/volume/verify"
 	PathResync     = "/v1/volume/resync"
+	PathResize     = "/v1/volume/resize"
 	PathGiveUp     = "/v1/volume/give-up"
 	PathFence      = "/v1/order/fence"
 )
@@ -172,6 +176,9 @@ func (Unsupported) Connect(context.Context, Caller, control.ConnectRequest) erro
 func (Unsupported) Protocol(context.Context, Caller, control.ProtocolRequest) error {
 	return errUnsupported
 }
+
+// Resize refuses.
+func (Unsupported) Resize(context.Context, Caller, control.GrowRequest) error { return errUnsupported }
 
 // GiveUp refuses.
 func (Unsupported) GiveUp(context.Context, Caller, control.GiveUpRequest) error {

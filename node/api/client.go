@@ -176,6 +176,12 @@ func (c *Client) Verify(ctx context.Context, req control.VerifyRequest) error {
 	return err
 }
 
+// Resize has the Primary make a volume larger; it returns once that is under way.
+func (c *Client) Resize(ctx context.Context, req control.GrowRequest) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathResize, req)
+	return err
+}
+
 // Resync pauses or resumes the Primary's resync, or changes its limits.
 func (c *Client) Resync(ctx context.Context, req control.ResyncRequest) error {
 	_, err := call[nothing](ctx, c, http.MethodPost, PathResync, req)

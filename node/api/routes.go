@@ -49,6 +49,7 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathProtocol, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Protocol))},
 		{PathVerify, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Verify))},
 		{PathResync, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Resync))},
+		{PathResize, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Resize))},
 		{PathGiveUp, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.GiveUp))},
 		{PathFence, http.MethodPost, operators, orderLimit, CodeRefused, body(h.Fence)},
 	} {

@@ -30,6 +30,7 @@ type agent struct {
 
 	verified []control.VerifyRequest
 	resynced []control.ResyncRequest
+	resized  []control.GrowRequest
 	unfit    string // of the fencing device
 }
 

@@ -153,6 +153,7 @@ type Mount struct {
 	Options     []string `mapstructure:"options"`
 	Fsck        string   `mapstructure:"fsck"`          // "journal" or "full"
 	FormatIfNew bool     `mapstructure:"format-if-new"` // only in a volume's first reign
+	Grow        bool     `mapstructure:"grow"`          // with the volume
 }
 
 // Address is one VIP.

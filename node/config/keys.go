@@ -101,6 +101,7 @@ var keys = []Key{
 	{"volumes[].mount.type", Text, "", "ext4", "Type of the file system: ext4 or xfs."},
 	{"volumes[].mount.options", Texts, "", "", "Options of the mount, such as noatime."},
 	{"volumes[].mount.fsck", Text, "", "journal", "Check before mounting: journal replays the journal and checks only what is marked dirty; full reads everything, every time."},
+	{"volumes[].mount.grow", Switch, "", "true", "When the volume became larger (gemel volume resize), make the file system as large as it, while it is in use."},
 	{"volumes[].mount.format-if-new", Switch, "", "false", "Make the file system in the volume's first reign, if there is none."},
 	{"volumes[].addresses[].address", Text, "IP address", "", "Address that moves with the volume, without prefix length. Required."},
 	{"volumes[].addresses[].interface", Text, "", "", "Network interface that gets the address, the same name on both nodes. Required."},

@@ -57,11 +57,22 @@ type Survivor interface {
 	Leave()
 }
 
+// Resizer is an Attachment that can give its device another size while it is in
+// use: its users see the new size, and nothing else.
+type Resizer interface {
+	// Resize makes the device larger, to size bytes, a multiple of block.Size,
+	// which the block.Device must serve already. The error wraps ErrFixedSize when
+	// this kernel cannot.
+	Resize(ctx context.Context, size int64) error
+}
+
 // What callers decide on.
 var (
 	// ErrInUse: a file system is mounted on the device, or somebody has it
 	// open; it still works.
 	ErrInUse = errors.New("device is in use")
+	// ErrFixedSize: the size of a device in use cannot be changed here.
+	ErrFixedSize = errors.New("this kernel cannot change the size of a device in use")
 	// ErrLingers: the device is cut off, but stays visible until its last user
 	// closes it.
 	ErrLingers = errors.New("device lingers until its last user closes it")

@@ -8,6 +8,7 @@ import (
 	"gemel/node/arbiter"
 	"gemel/node/block"
 	"gemel/node/replicator/control"
+	"gemel/node/replicator/meta"
 	"gemel/node/replicator/volume"
 	"gemel/node/replicator/volume/core"
 )
@@ -130,6 +131,15 @@ func (d *daemon) Resync(_ context.Context, q control.ResyncRequest) error {
 	return refusal(v.Resync(q))
 }
 
+// Resize makes a volume larger while it is used.
+func (d *daemon) Resize(_ context.Context, q control.GrowRequest) error {
+	v, err := d.volume(q.Volume)
+	if err != nil {
+		return err
+	}
+	return refusal(v.Grow(q))
+}
+
 // Protocol changes a volume's protocol until the next start.
 func (d *daemon) Protocol(_ context.Context, q control.ProtocolRequest) error {
 	v, err := d.volume(q.Volume)
@@ -195,7 +205,9 @@ func refusal(err error) error {
 	case errors.Is(err, core.ErrNotElected), errors.Is(err, core.ErrInconsistent),
 		errors.Is(err, core.ErrNotPrimary), errors.Is(err, core.ErrBusy),
 		errors.Is(err, core.ErrDiscarded), errors.Is(err, volume.ErrOnlyCopy),
-		errors.Is(err, core.ErrNotInSync), errors.Is(err, core.ErrVerifying), errors.Is(err, core.ErrNoVerify):
+		errors.Is(err, core.ErrNotInSync), errors.Is(err, core.ErrVerifying), errors.Is(err, core.ErrNoVerify),
+		errors.Is(err, core.ErrShrink), errors.Is(err, core.ErrNoRoom), errors.Is(err, core.ErrGrowing),
+		errors.Is(err, meta.ErrShrunk), errors.Is(err, meta.ErrTooSmall):
 		return &control.Error{Code: control.CodeRefused, Message: err.Error()}
 	}
 	return err

@@ -135,6 +135,9 @@ func (e *exporter) Attach(dev block.Device) (volume.Shown, error) {
 func (e *exporter) shown(a frontend.Attachment, by, why string) volume.Shown {
 	e.log.Info("the volume is shown", "device", a.Path(), "frontend", by, "not", why)
 	s := volume.Shown{Path: a.Path(), By: by, Why: why, Detach: func(force bool) error { return e.detach(a, force) }}
+	if r, ok := a.(frontend.Resizer); ok {
+		s.Resize = func(size int64) error { return e.resize(r, size) }
+	}
 	if survivor, ok := a.(frontend.Survivor); ok {
 		s.Leave = survivor.Leave
 	}
@@ -202,6 +205,13 @@ func reasons(failed []error) string {
 		texts = append(texts, err.Error())
 	}
 	return strings.Join(texts, "; ")
+}
+
+// resize gives the device that is shown another size.
+func (e *exporter) resize(r frontend.Resizer, size int64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
+	defer cancel()
+	return r.Resize(ctx, size)
 }
 
 // detach takes the device away. One that is cut off and only waits for its last

@@ -162,6 +162,7 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 		Resync:         resync.Limits{MinRate: s.d.cfg.Replication.MinRate(), MaxRate: s.d.cfg.Replication.MaxRate()},
 		Checksums:      checksums[s.d.cfg.Replication.ChecksumResync],
 		Changed:        s.d.touch,
+		Moved:          func(int64) { s.remember(store) },
 		LogSlots:       s.conf.ALExtents,
 		CongestionFill: s.conf.Fill(), PullAhead: s.conf.OnCongestion == config.CongestionPullAhead,
 		Log: func(text string, err error) {

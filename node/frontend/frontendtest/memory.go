@@ -74,8 +74,19 @@ func (m *Memory) inside(r block.Range) error {
 	return m.pass()
 }
 
-// SizeBytes returns the size given to NewMemory.
-func (m *Memory) SizeBytes() int64 { return int64(len(m.data)) }
+// SizeBytes returns the size given to NewMemory, or to Enlarge.
+func (m *Memory) SizeBytes() int64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return int64(len(m.data))
+}
+
+// Enlarge gives the device size bytes, more than before; the new ones are zero.
+func (m *Memory) Enlarge(size int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.data = append(m.data, make([]byte, size-int64(len(m.data)))...)
+}
 
 // ReadAt copies out.
 func (m *Memory) ReadAt(p []byte, off int64) error {

@@ -53,6 +53,7 @@ type scene struct {
 var (
 	everywhere = []scene{
 		{"size", testSize},
+		{"a larger size while it is in use", testResize},
 		{"link and device node", testPaths},
 		{"concurrent I/O with verification", testConcurrent},
 		{"flush reaches the device", testFlush},
@@ -172,6 +173,56 @@ func testSize(t *testing.T, b *bench) {
 	defer shut(t, u)
 	if size, err := u.SizeBytes(); err != nil || size != deviceSize {
 		t.Errorf("size is %d (%v), want %d", size, err, deviceSize)
+	}
+}
+
+// testResize: users that have the device open see the new size, and what they
+// wrote.
+func testResize(t *testing.T, b *bench) {
+	u := b.open(t)
+	r, can := b.at.(frontend.Resizer)
+	if !can {
+		shut(t, u)
+		t.Skip("this frontend cannot")
+	}
+	p := aligned(block.Size)
+	p[7] = 42
+	if err := u.WriteAt(p, deviceSize-block.Size); err != nil {
+		t.Error(err)
+	}
+	b.dev.Enlarge(2 * deviceSize)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.Resize(ctx, 2*deviceSize); err != nil {
+		shut(t, u)
+		if errors.Is(err, frontend.ErrFixedSize) {
+			t.Skip(err)
+		}
+		t.Fatal(err)
+	}
+	if !b.kernel { // clients learn the size when they connect
+		shut(t, u)
+		u = b.open(t)
+	}
+	defer shut(t, u)
+	larger(t, u)
+}
+
+// larger looks at a device of twice the size that holds 42 at the end of its first
+// half.
+func larger(t *testing.T, u User) {
+	t.Helper()
+	if size, err := u.SizeBytes(); err != nil || size != 2*deviceSize {
+		t.Errorf("size is %d (%v), want %d", size, err, 2*deviceSize)
+	}
+	p := aligned(block.Size)
+	if err := u.ReadAt(p, deviceSize-block.Size); err != nil || p[7] != 42 {
+		t.Errorf("what was written before is %d, %v", p[7], err)
+	}
+	for _, off := range []int64{deviceSize, 2*deviceSize - block.Size} {
+		if err := u.WriteAt(p, off); err != nil {
+			t.Errorf("write to the new part at %d: %v", off, err)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ func (f *file) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) 
 		return fuse.ENOSYS
 	}
 	out.Bsize, out.Frsize = block.Size, block.Size
-	out.Blocks = uint64(f.size / block.Size)
+	out.Blocks = uint64(f.size.Load() / block.Size)
 	return fuse.OK
 }
 

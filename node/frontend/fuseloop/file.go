@@ -13,26 +13,24 @@ import (
 	"gemel/node/block"
 )
 
-// attrValid is how long the kernel may keep the file's attributes: they never
-// change while the device is attached.
+// attrValid is how long the kernel may keep the file's attributes: they change
+// only when Resize says so.
 const attrValid = 24 * time.Hour
 
 // file is a FUSE file system whose root is one regular file: the device.
 type file struct {
 	fuse.RawFileSystem
 	dev  block.Device
-	size int64
+	size atomic.Int64
 	// other counts requests that are no data: the tests want none per I/O.
 	other atomic.Int64
 	last  atomic.Pointer[error] // newest error of the device, for diagnosis
 }
 
 func newFile(dev block.Device) *file {
-	return &file{
-		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		dev:           dev,
-		size:          dev.SizeBytes(),
-	}
+	f := &file{RawFileSystem: fuse.NewDefaultRawFileSystem(), dev: dev}
+	f.size.Store(dev.SizeBytes())
+	return f
 }
 
 func (f *file) String() string { return "gemel" }
@@ -43,8 +41,8 @@ func (f *file) GetAttr(_ <-chan struct{}, _ *fuse.GetAttrIn, out *fuse.AttrOut) 
 	out.Ino = 1
 	out.Mode = syscall.S_IFREG | 0o600
 	out.Nlink = 1
-	out.Size = uint64(f.size)
-	out.Blocks = uint64(f.size / 512)
+	out.Size = uint64(f.size.Load())
+	out.Blocks = out.Size / 512
 	out.Blksize = block.Size
 	return fuse.OK
 }
@@ -57,7 +55,7 @@ func (f *file) Open(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 
 func (f *file) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	off, n := int64(in.Offset), int64(in.Size)
-	if off >= f.size {
+	if off >= f.size.Load() {
 		return fuse.ReadResultData(nil), fuse.OK
 	}
 	if !f.fits(off, n) || n > int64(len(buf)) {
@@ -95,7 +93,7 @@ func (f *file) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.O
 // fits holds up block.Device's promise that requests are aligned and inside.
 func (f *file) fits(off, n int64) bool {
 	r := block.Range{Off: off, Len: n}
-	return off >= 0 && n > 0 && r.Aligned() && r.End() <= f.size
+	return off >= 0 && n > 0 && r.Aligned() && r.End() <= f.size.Load()
 }
 
 // fail makes an I/O error of whatever the device said; the device's owner has

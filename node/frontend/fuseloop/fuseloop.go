@@ -46,6 +46,7 @@ type Attachment struct {
 	opts   frontend.Options
 	mount  string // the file over which the FUSE file system is mounted
 	file   *file
+	server *fuse.Server
 	loop   loop
 	link   string
 	fsdev  uint64        // device number of the FUSE file system
@@ -113,6 +114,7 @@ func (a *Attachment) serve() error {
 	if err != nil {
 		return errors.Join(err, os.Remove(a.mount))
 	}
+	a.server = server
 	go func() {
 		defer close(a.served)
 		server.Serve()

@@ -86,7 +86,7 @@ func (c *conn) greet() error {
 	err := negotiate(struct {
 		io.Reader
 		io.Writer
-	}{c.in, c.nc}, c.s.export)
+	}{c.in, c.nc}, c.s.now())
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func (a *Kernel) attach(ctx context.Context) error {
 
 // connect gives the kernel the other ends of connections that are served.
 func (a *Kernel) connect() error {
-	o := order{size: a.server.export.size, blockSize: block.Size, offer: a.server.export.offer,
+	o := order{size: a.server.size.Load(), blockSize: block.Size, offer: a.server.export.offer,
 		timeout: holdSeconds, backend: backendOf(a.opts.Name)}
 	defer func() {
 		for _, fd := range o.sockets {

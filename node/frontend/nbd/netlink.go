@@ -18,8 +18,9 @@ const (
 	familyName    = "nbd"
 	familyVersion = 1
 
-	nlConnect    = 1
-	nlDisconnect = 2
+	nlConnect     = 1
+	nlDisconnect  = 2
+	nlReconfigure = 3
 
 	attrIndex       = 1
 	attrSize        = 2

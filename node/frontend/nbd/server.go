@@ -17,6 +17,7 @@ type server struct {
 	dev         block.Device
 	read, write func(p []byte, off int64) error // dev's; made once, so that no request makes them
 	export      export
+	size        atomic.Int64 // bytes
 	memory      *memory
 	last        atomic.Pointer[error] // newest error of the device, for diagnosis
 
@@ -33,9 +34,18 @@ type server struct {
 }
 
 func newServer(name string, dev block.Device) *server {
-	return &server{dev: dev, read: dev.ReadAt, memory: newMemory(), conns: map[net.Conn]struct{}{},
+	s := &server{dev: dev, read: dev.ReadAt, memory: newMemory(), conns: map[net.Conn]struct{}{},
 		write:  func(p []byte, off int64) error { return dev.WriteAt(p, off, false) },
-		export: export{name: name, size: dev.SizeBytes(), offer: offerOf(dev)}}
+		export: export{name: name, offer: offerOf(dev)}}
+	s.size.Store(dev.SizeBytes())
+	return s
+}
+
+// now is the export with its size of this moment.
+func (s *server) now() export {
+	e := s.export
+	e.size = s.size.Load()
+	return e
 }
 
 // start serves a connection in a goroutine of its own, after a handshake if
@@ -120,7 +130,7 @@ func (s *server) do(j *job) {
 	if s.ofKernel {
 		offer |= flagWriteZeroes
 	}
-	if j.err = j.check(s.export.size, offer); j.err != eOK {
+	if j.err = j.check(s.size.Load(), offer); j.err != eOK {
 		return
 	}
 	if err := s.carry(j); err != nil {

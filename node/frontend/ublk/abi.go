@@ -21,6 +21,7 @@ const (
 	nrStartRecovery = 0x10
 	nrEndRecovery   = 0x11
 	nrGetFeatures   = 0x13
+	nrUpdateSize    = 0x15
 
 	nrFetch          = 0x20
 	nrCommitAndFetch = 0x21
@@ -45,6 +46,8 @@ const (
 	featReissue  = 1 << 4 // and what the server held is given to the next one
 	featEncode   = 1 << 6 // commands are encoded as ioctls
 	featUserCopy = 1 << 7 // data is copied by pread and pwrite on the control node of the device
+
+	featUpdateSize = 1 << 10 // a device in use can take another size; not needed
 
 	wanted = featRecovery | featReissue | featEncode | featUserCopy
 )

@@ -17,7 +17,8 @@ import (
 // commandNames are for messages.
 var commandNames = map[uint32]string{nrGetInfo: "GET_DEV_INFO", nrAdd: "ADD_DEV", nrDelete: "DEL_DEV",
 	nrStart: "START_DEV", nrStop: "STOP_DEV", nrSetParams: "SET_PARAMS", nrGetParams: "GET_PARAMS",
-	nrStartRecovery: "START_USER_RECOVERY", nrEndRecovery: "END_USER_RECOVERY", nrGetFeatures: "GET_FEATURES"}
+	nrStartRecovery: "START_USER_RECOVERY", nrEndRecovery: "END_USER_RECOVERY", nrGetFeatures: "GET_FEATURES",
+	nrUpdateSize: "UPDATE_SIZE"}
 
 // pollStep is how often a waiting command looks whether its context has ended.
 var pollStep = unix.Timespec{Nsec: 20e6}

@@ -16,7 +16,7 @@ import (
 // server answers the requests of one device of the kernel.
 type server struct {
 	dev  block.Device
-	size int64
+	size atomic.Int64 // bytes
 	info deviceInfo
 	node int // the device's control node, /dev/ublkcN
 
@@ -34,7 +34,8 @@ const nodeWait = 5 * time.Second
 
 // serve opens the device's control node and starts its queues.
 func serve(i deviceInfo, dev block.Device) (*server, error) {
-	s := &server{dev: dev, size: dev.SizeBytes(), info: i, node: -1, served: make(chan struct{})}
+	s := &server{dev: dev, info: i, node: -1, served: make(chan struct{})}
+	s.size.Store(dev.SizeBytes())
 	err := s.open()
 	if err == nil {
 		s.queues = make([]queue, i.queues)

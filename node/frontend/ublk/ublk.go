@@ -57,7 +57,7 @@ var _ frontend.Survivor = (*Attachment)(nil)
 
 // Attach shows dev as a block device with 4096-byte sectors. A device that an
 // earlier process left under the same name and directory is taken over if it
-// has the same size; else it is removed first, and its users get errors.
+// is not larger than dev; else it is removed first, and its users get errors.
 func Attach(ctx context.Context, o frontend.Options, dev block.Device) (*Attachment, error) {
 	a, err := attach(ctx, o, dev)
 	if err != nil {
@@ -188,7 +188,7 @@ func (a *Attachment) recover(ctx context.Context, i deviceInfo, dev block.Device
 	if err := command(ctx, nrGetParams, i.id, 0, bytesOf(&p)); err != nil {
 		return err
 	}
-	if i.state == stateDead || i.flags&wanted != wanted || p.basic.sectors != uint64(dev.SizeBytes())>>sectorShift { //nolint:gosec // checked
+	if i.state == stateDead || i.flags&wanted != wanted || p.basic.sectors > uint64(dev.SizeBytes())>>sectorShift { //nolint:gosec // checked
 		return errOtherDevice
 	}
 	if err := startRecovery(ctx, i.id); err != nil {
@@ -204,6 +204,9 @@ func (a *Attachment) recover(ctx context.Context, i deviceInfo, dev block.Device
 		return err
 	}
 	a.server, a.recovered = s, true
+	if p.basic.sectors < uint64(dev.SizeBytes())>>sectorShift { //nolint:gosec // checked
+		_ = a.Resize(ctx, dev.SizeBytes()) // where the kernel cannot, the device is as good as it was
+	}
 	return nil
 }
 

@@ -39,7 +39,7 @@ func (w *worker) do() int32 {
 	off, n := int64(d.start)<<sectorShift, int64(d.sectors)<<sectorShift //nolint:gosec // inside the device
 	r := block.Range{Off: off, Len: n}
 	op := d.opFlags & 0xff
-	if op != ioFlush && (r.Empty() || !r.Aligned() || off < 0 || r.End() > w.q.s.size) {
+	if op != ioFlush && (r.Empty() || !r.Aligned() || off < 0 || r.End() > w.q.s.size.Load()) {
 		return failed
 	}
 	switch op {

@@ -110,6 +110,12 @@ func (c *Client) GiveUp(ctx context.Context, q GiveUpRequest) error {
 	return err
 }
 
+// Resize makes the volume larger; it returns once that is under way.
+func (c *Client) Resize(ctx context.Context, q GrowRequest) error {
+	_, err := post[struct{}](ctx, c, PathResize, q, slowTimeout)
+	return err
+}
+
 // Resync pauses or resumes a resync, or changes its limits.
 func (c *Client) Resync(ctx context.Context, q ResyncRequest) error {
 	_, err := post[struct{}](ctx, c, PathResync, q, callTimeout)

@@ -115,6 +115,8 @@ type VolumeState struct {
 	Resync    *Resync  `json:"resync,omitempty"`
 	Verify    *Verify  `json:"verify,omitempty"` // the last one
 	Counters  Counters `json:"counters"`
+	// Growth is the volume becoming larger; nil when there is nothing to tell.
+	Growth *Growth `json:"growth,omitempty"`
 
 	// Seq grows with every change that a watcher should see at once.
 	Seq uint64 `json:"seq"`
@@ -293,6 +295,7 @@ const (
 	PathProtocol = "/v1/volume/protocol"
 	PathVerify   = "/v1/volume/verify"
 	PathResync   = "/v1/volume/resync"
+	PathResize   = "/v1/volume/resize"
 	PathPrepare  = "/v1/vote/prepare"
 	PathAccept   = "/v1/vote/accept"
 	PathRenew    = "/v1/vote/renew"

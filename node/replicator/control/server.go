@@ -60,6 +60,7 @@ type Handler interface {
 	Demote(context.Context, DemoteRequest) error
 	Verify(context.Context, VerifyRequest) error
 	Resync(context.Context, ResyncRequest) error
+	Resize(context.Context, GrowRequest) error
 	Connect(context.Context, ConnectRequest) error
 	Protocol(context.Context, ProtocolRequest) error
 	GiveUp(context.Context, GiveUpRequest) error
@@ -162,6 +163,7 @@ func Mux(h Handler) http.Handler {
 	handle(mux, PathProtocol, silent(h.Protocol))
 	handle(mux, PathVerify, silent(h.Verify))
 	handle(mux, PathResync, silent(h.Resync))
+	handle(mux, PathResize, silent(h.Resize))
 	handle(mux, PathGiveUp, silent(h.GiveUp))
 	handle(mux, PathPrepare, h.Prepare)
 	handle(mux, PathAccept, h.Accept)

@@ -330,14 +330,6 @@ func (s *Superblock) invalid() error {
 		return fmt.Errorf("cluster name %q is empty or longer than %d bytes", s.Cluster, NameMax)
 	case s.Volume == "" || len(s.Volume) > NameMax:
 		return fmt.Errorf("volume name %q is empty or longer than %d bytes", s.Volume, NameMax)
-	case s.DataSize <= 0 || s.DataSize%block.Size != 0 || s.DataSize >= s.DeviceSize:
-		return fmt.Errorf("data size %d does not fit a device of %d bytes", s.DataSize, s.DeviceSize)
-	case s.AgreedSize < 0 || s.AgreedSize%block.Size != 0 || s.AgreedSize > s.DataSize:
-		return fmt.Errorf("agreed size %d does not fit a data size of %d bytes", s.AgreedSize, s.DataSize)
-	case s.Room < 0 || s.Room%block.Size != 0 || s.Room > s.DataSize:
-		return fmt.Errorf("room %d does not fit a data size of %d bytes", s.Room, s.DataSize)
-	case s.Moved != 0 && (s.Moved < MinDevice || s.Moved%block.Size != 0 || s.Moved > s.DataSize):
-		return fmt.Errorf("metadata that was at the end of %d bytes is not in a data area of %d", s.Moved, s.DataSize)
 	case s.Flags&^knownFlags != 0:
 		return fmt.Errorf("unknown flags %#x", uint32(s.Flags&^knownFlags))
 	case s.MayLack > block.ProtocolA:
@@ -346,6 +338,21 @@ func (s *Superblock) invalid() error {
 		return fmt.Errorf("a verify at %d with rate %d that found %d bytes", s.Verify.Pos, s.Verify.MaxRate, s.Verify.Found)
 	case s.Register.Accepted.Set > arbiter.Both:
 		return fmt.Errorf("in-sync set %#x names nodes that do not exist", s.Register.Accepted.Set)
+	}
+	return s.invalidSizes()
+}
+
+// invalidSizes returns why the sizes do not fit each other.
+func (s *Superblock) invalidSizes() error {
+	switch {
+	case s.DataSize <= 0 || s.DataSize%block.Size != 0 || s.DataSize >= s.DeviceSize:
+		return fmt.Errorf("data size %d does not fit a device of %d bytes", s.DataSize, s.DeviceSize)
+	case s.AgreedSize < 0 || s.AgreedSize%block.Size != 0 || s.AgreedSize > s.DataSize:
+		return fmt.Errorf("agreed size %d does not fit a data size of %d bytes", s.AgreedSize, s.DataSize)
+	case s.Room < 0 || s.Room%block.Size != 0 || s.Room > s.DataSize:
+		return fmt.Errorf("room %d does not fit a data size of %d bytes", s.Room, s.DataSize)
+	case s.Moved != 0 && (s.Moved < MinDevice || s.Moved%block.Size != 0 || s.Moved > s.DataSize):
+		return fmt.Errorf("metadata that was at the end of %d bytes is not in a data area of %d", s.Moved, s.DataSize)
 	}
 	return nil
 }

@@ -173,6 +173,7 @@ func (v *Volume) up(conn *link.Conn, mine handshake.State) (uint64, error) {
 	err := v.core.ConnUp(Now(), v.session, mine, peer)
 	if err != nil {
 		v.conn = nil
+		v.run() // it may have taken a larger size
 		return 0, err
 	}
 	v.reason, v.standAlone, v.clash = "", false, nil
@@ -275,6 +276,8 @@ func toWire(m *core.Msg) wire.Header {
 		h.ID = uint64(m.Gen)
 	case core.Terms, core.TermsAck:
 		h.ID, h.Code = 0, uint32(m.ID)
+	case core.Grow:
+		h.Code = uint32(m.Step)
 	case core.Sums:
 		if m.Bad {
 			h.Flags = wire.FlagFailed
@@ -308,6 +311,7 @@ var words = [...]struct {
 	core.Ask:         {t: wire.TypeAsk},
 	core.Sums:        {t: wire.TypeSums},
 	core.VerifyNote:  {t: wire.TypeVerify},
+	core.Grow:        {t: wire.TypeGrow},
 }
 
 func fromWire(m *link.Message) (core.Msg, error) {
@@ -349,6 +353,15 @@ func fromWire(m *link.Message) (core.Msg, error) {
 		if reply {
 			out.Kind = core.EndAck
 		}
+	default:
+		return tendedFrom(m, out)
+	}
+	return out, nil
+}
+
+// tendedFrom is the part of fromWire for what tends the volume: verify and growth.
+func tendedFrom(m *link.Message, out core.Msg) (core.Msg, error) {
+	switch m.Type {
 	case wire.TypeAsk:
 		out.Kind = core.Ask
 	case wire.TypeSums:
@@ -356,6 +369,8 @@ func fromWire(m *link.Message) (core.Msg, error) {
 	case wire.TypeVerify:
 		out.Kind, out.Words = core.VerifyNote, make([]uint64, len(m.Payload)/8)
 		return out, wire.OrWords(out.Words, m.Payload)
+	case wire.TypeGrow:
+		out.Kind, out.Step = core.Grow, core.GrowStep(m.Code) //nolint:gosec // wire lets six through
 	default:
 		return out, fmt.Errorf("message %v is not expected here", m.Type)
 	}

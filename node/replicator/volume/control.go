@@ -101,14 +101,16 @@ func (v *Volume) export() (control.PromoteReply, error) {
 	if v.o.Exporter == nil || v.shown.Detach != nil {
 		return control.PromoteReply{Device: v.shown.Path}, nil
 	}
+	size := v.core.View(0).Size // the least that the frontend can see
 	v.mu.Unlock()
 	shown, err := v.o.Exporter.Attach(v)
 	v.mu.Lock()
 	if err != nil {
 		return control.PromoteReply{}, fmt.Errorf("volume %s: show the device: %w", v.o.Name, err)
 	}
-	v.shown = shown
+	v.shown, v.shownSize, v.unfit = shown, size, 0
 	v.touched()
+	v.fit()
 	return control.PromoteReply{Device: shown.Path}, nil
 }
 
@@ -193,7 +195,7 @@ func (v *Volume) hide(force bool) error {
 		return err
 	}
 	v.mu.Lock()
-	v.shown = Shown{} // cut off, even if it lingers
+	v.shown, v.shownSize = Shown{}, 0 // cut off, even if it lingers
 	v.touched()
 	v.unlock()
 	return err
@@ -206,7 +208,7 @@ func (v *Volume) Leave() bool {
 	v.mu.Lock()
 	leave := v.shown.Leave
 	if leave != nil {
-		v.shown = Shown{}
+		v.shown, v.shownSize = Shown{}, 0
 		v.touched()
 	}
 	v.unlock()
@@ -289,7 +291,7 @@ func (v *Volume) State() control.VolumeState {
 	if w.Problem != nil {
 		s.Problem = w.Problem.Error() + "; replace the device, then run `gemel volume create`"
 	}
-	s.Verify = v.verifyState(now)
+	s.Verify, s.Growth = v.verifyState(now), v.growState(&w)
 	if w.Resync.Running || w.Resync.Waiting != "" {
 		s.Resync = progress(w.Resync)
 	}

@@ -15,14 +15,15 @@ func metaOf(s *meta.Superblock) core.Meta {
 		Crashed: s.Flags.Has(meta.CrashedPrimary), Active: s.Flags.Has(meta.PrimaryActive),
 		BitmapValid: s.Flags.Has(meta.BitmapValid), ResyncFrom: s.ResyncTarget,
 		Discard: s.Flags.Has(meta.Discard), KeepUndo: s.Flags.Has(meta.KeepUndo), Ending: s.Past.Ending,
-		MayLack: s.MayLack,
-		Verify:  core.VerifyState(s.Verify),
+		MayLack: s.MayLack, Room: s.Room,
+		Verify: core.VerifyState(s.Verify),
 	}
 }
 
 func putMeta(s *meta.Superblock, m core.Meta) {
 	s.Past.Ending = m.Ending
 	s.Generation, s.AgreedSize, s.ResyncTarget, s.MayLack = m.Gen, m.Size, m.ResyncFrom, m.MayLack
+	s.Room = m.Room
 	s.Verify = meta.Verify(m.Verify)
 	for _, f := range []struct {
 		flag meta.Flags

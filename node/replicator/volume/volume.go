@@ -43,6 +43,9 @@ type Shown struct {
 	// Detach takes the device away; it fails while somebody uses it, unless
 	// force is set.
 	Detach func(force bool) error
+	// Resize gives the device another size in bytes, without its users noticing
+	// more than that; nil when the frontend cannot.
+	Resize func(size int64) error
 	// Leave ends the serving of a device that outlives this process; its users
 	// wait for the next. nil when the device would end with the process.
 	Leave func()
@@ -76,6 +79,9 @@ type Options struct {
 	AfterSplit      handshake.Policy // what settles a split brain without a human
 	LogSlots        int              // extents of 4 MiB that can be hot; 0: activity.SlotsDefault
 	UndoDir         string           // for what a replica that was given up will lose
+	// Moved is told the size in bytes of a backing device that was enlarged, once
+	// the metadata lies at its new end; it must not block long.
+	Moved func(size int64)
 	// Changed is called, without locks held, after every change of State that a
 	// watcher should see; it must not block.
 	Changed func()
@@ -134,7 +140,12 @@ type Volume struct {
 	keeping    sync.Mutex    // while one is written
 	clash      *Clash        // why both stand apart, as of the last meeting; nil: they do not
 	move       *control.Move
-	shown      Shown // Detach is nil while no device is shown
+	shown      Shown      // Detach is nil while no device is shown
+	shownSize  int64      // bytes of it
+	unfit      int64      // size that it could not take
+	fitting    bool       // it is being resized
+	blanked    int64      // end of what was blanked of the new part of the disk; 0: it is not
+	moving     sync.Mutex // while the metadata goes to the end of a larger device
 	counters   counters
 	dirtyState bool   // Changed is due
 	seq        uint64 // changes that the core does not count
@@ -453,8 +464,15 @@ func (v *Volume) carryOut(a *core.Action) {
 		v.drop(a.Err)
 	case core.SaveUndo:
 		v.saveUndo(a.Version)
+	case core.Measure:
+		v.running.Add(1)
+		go v.measure(a.Version)
+	case core.Blank:
+		v.running.Add(1)
+		go v.blankNew(a.Range)
 	case core.Changed:
 		v.dirtyState = true
+		v.fit()
 		v.changes.Broadcast()
 	}
 }

@@ -121,7 +121,15 @@ const (
 	// disk cannot read; ReadReply brings them, or FlagFailed and no payload.
 	TypeReadRequest Type = 48
 	TypeReadReply   Type = 49
+
+	// Grow is a step towards a larger volume: Code says which (1 asks the Secondary
+	// how far it could grow, 2 its answer, 3 it is blank so far, 4 it is to take the
+	// size, 5 it has, 6 it cannot), ID is a size in bytes.
+	TypeGrow Type = 56
 )
+
+// GrowSteps is the highest Code of a Grow message; the lowest is 1.
+const GrowSteps = 6
 
 var typeNames = [...]string{
 	TypeJoin: "Join", TypeJoinReply: "JoinReply", TypeJoinConfirm: "JoinConfirm",
@@ -132,7 +140,7 @@ var typeNames = [...]string{
 	TypeResyncAck: "ResyncAck", TypeResyncDone: "ResyncDone", TypeState: "State",
 	TypePing: "Ping", TypePong: "Pong", TypeError: "Error",
 	TypeAsk: "Ask", TypeSums: "Sums", TypeVerify: "Verify",
-	TypeReadRequest: "ReadRequest", TypeReadReply: "ReadReply",
+	TypeReadRequest: "ReadRequest", TypeReadReply: "ReadReply", TypeGrow: "Grow",
 	TypeDiscard: "Discard", TypeWriteZeroes: "WriteZeroes", TypeProtocol: "Protocol", TypeReceived: "Received",
 }
 
@@ -327,6 +335,8 @@ func (h *Header) invalid() error {
 		return h.invalidRead()
 	case h.Type == TypeProtocol && h.Code > uint32(block.ProtocolA):
 		return Refuse(BadValue, "protocol %d; there are %d", h.Code, block.ProtocolA+1)
+	case h.Type == TypeGrow && (h.Code == 0 || h.Code > GrowSteps || h.ID%block.Size != 0 || h.ID > 1<<62):
+		return Refuse(BadValue, "step %d of growing, to %d bytes", h.Code, h.ID)
 	case h.Type == TypeBitmap && (h.Length%8 != 0 || h.Offset%(64*block.Size) != 0):
 		return Refuse(BadRange, "bitmap at %d with %d bytes is not made of whole words", h.Offset, h.Length)
 	}

@@ -66,10 +66,9 @@ type Growth struct {
 	Err     error
 }
 
-// Grow makes the volume larger while it is used: as far as both nodes have room,
-// or to want bytes. room is how much this node's data area holds. It goes on by
-// itself; View tells how it ends.
-func (c *Core) Grow(room, want int64) error {
+// MayGrow returns why the volume cannot grow to want bytes, or as far as there is
+// room if that is 0, whatever the devices' sizes are.
+func (c *Core) MayGrow(want int64) error {
 	size := c.meta.Size
 	switch {
 	case !c.primary:
@@ -79,9 +78,25 @@ func (c *Core) Grow(room, want int64) error {
 	case c.growth.running:
 		return fmt.Errorf("%w to %d bytes", ErrGrowing, c.growth.aim)
 	case want != 0 && want < size:
-		return fmt.Errorf("%w: it has %d bytes, %d were asked for", ErrShrink, size, want)
+		return fmt.Errorf("%w: it has %d bytes, %d were asked for; nothing was changed; "+
+			"for a smaller one make a new volume and copy the files", ErrShrink, size, want)
+	case want%block.Size != 0:
+		return fmt.Errorf("%w: %d bytes are not a multiple of %d", ErrNoRoom, want, block.Size)
 	case c.phase != inSync:
-		return ErrNotInSync
+		return fmt.Errorf("%w: both must be Connected and UpToDate; nothing was changed; wait for the resync, or connect the peer", ErrNotInSync)
+	}
+	return nil
+}
+
+// Grow makes the volume larger while it is used: as far as both nodes have room,
+// or to want bytes. room is how much this node's data area holds. It goes on by
+// itself; View tells how it ends.
+func (c *Core) Grow(room, want int64) error {
+	if err := c.MayGrow(want); err != nil {
+		return err
+	}
+	size := c.meta.Size
+	switch {
 	case want > room, room <= size:
 		return fmt.Errorf("%w on this node: the volume has %d bytes, its device has room for %d; enlarge the device first", ErrNoRoom, size, room)
 	case want == size:

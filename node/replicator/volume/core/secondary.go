@@ -275,6 +275,9 @@ func (c *Core) Persisted(now time.Duration, version uint64, err error) {
 		c.disconnect(now, c.problem)
 		return
 	}
+	if c.metaDurable < c.growth.taken && version >= c.growth.taken {
+		c.changed() // the size
+	}
 	c.metaDurable = max(c.metaDurable, version)
 	c.growOn()
 	if c.primary {
