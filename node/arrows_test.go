@@ -109,7 +109,8 @@ var arrows = map[string]map[string]string{
 		"node/replicator/*": "the shell that moves the data plane's parts"},
 	"node/replicator": {"node/arbiter": "routes votes", "node/block": "attaches Devices", "node/config": "is configured",
 		"node/identity": "has a certificate", "node/frontend/*": "shows volumes to the kernel",
-		"node/frontend": "shows volumes to the kernel", "node/replicator/*": "the data plane's process"},
+		"node/frontend": "shows volumes to the kernel", "node/replicator/*": "the data plane's process",
+		"node/vip": "drops addresses when a lease runs out, also if the agent hangs"},
 
 	// The lab may use the product; the product never imports the lab.
 	"lab":       {"*": "the bench drives everything"},

@@ -81,6 +81,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, export fun
 	var loops sync.WaitGroup
 	loops.Go(func() { d.retry(beside) })
 	loops.Go(func() { d.keepTurns(beside) })
+	loops.Go(func() { d.guardAddresses(beside) })
 	log.Info("the replicator is up", "node", cfg.Node, "volumes", len(d.slots), "socket", cfg.ReplicatorSocket())
 	err = control.Serve(ctx, socket, d)
 	end()

@@ -120,6 +120,13 @@ func (v *Volume) Chosen(req control.ChosenRequest) (err error) {
 	return v.named(err)
 }
 
+// LeaseOver reports whether this node is Primary and its lease ran out.
+func (v *Volume) LeaseOver() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.core.LeaseOver(Now())
+}
+
 // Lease moves the end of the lease.
 func (v *Volume) Lease(req control.LeaseRequest) (err error) {
 	v.event(func(now time.Duration) { err = v.core.Lease(now, req.Epoch, time.Duration(req.Until)) })

@@ -178,6 +178,10 @@ func (c *Core) setHasPeer() bool {
 	return c.chosen.Set.Has(c.peerID()) || c.grow.Newer(c.chosen)
 }
 
+// LeaseOver reports whether this node is Primary, and may not act as one: the lease ran out, and the peer could have
+// been elected since.
+func (c *Core) LeaseOver(now time.Duration) bool { return c.primary && !c.leased(now) }
+
 // leased reports whether nobody else can have become Primary: alone in the
 // recorded set nobody can, otherwise the lease says so.
 func (c *Core) leased(now time.Duration) bool { return !c.setHasPeer() || now < c.lease }
