@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,8 @@ type lane struct {
 	in   *bufio.Reader
 	// lower is what was read from the socket below TLS.
 	lower            *bufferedConn
-	sendSeq, recvSeq uint64 // of the talk
+	rest             net.Buffers // what a write of the session's bytes has left
+	sendSeq, recvSeq uint64      // of the talk
 
 	talking  sync.Mutex    // one message at a time
 	used     bool          // no talk any more: the session's messages have the lane
@@ -173,8 +175,14 @@ func (l *lane) refuse(code uint32, reason error) {
 	l.last(wire.Header{Type: wire.TypeError, Code: code}, cut(reason.Error()))
 }
 
-// write sends the session's bytes, in one system call as far as the kernel takes it.
+// write sends the session's bytes, in one system call as far as the kernel takes
+// it; plain ones from where they are. It uses parts up.
 func (l *lane) write(parts [][]byte) error {
+	if l.tls == nil {
+		l.rest = parts
+		_, err := l.rest.WriteTo(l.raw.Conn)
+		return err
+	}
 	for _, p := range parts {
 		if _, err := l.out.Write(p); err != nil {
 			return err
@@ -270,15 +278,28 @@ func readMessage(in *bufio.Reader, seq *uint64) (Message, error) {
 		return m, h.CheckPayload(nil)
 	}
 	m.Payload = buffer.Get(int(h.Length))
-	_, err = io.ReadFull(in, m.Payload)
+	sum, err := readSummed(in, m.Payload)
 	if err == nil {
-		err = h.CheckPayload(m.Payload)
+		err = h.CheckSum(sum)
 	}
 	if err != nil {
 		m.Release()
 		return Message{}, err
 	}
 	return m, nil
+}
+
+// readSummed fills p and returns its checksum. Each piece is summed while the
+// processor still has it in its cache.
+func readSummed(in *bufio.Reader, p []byte) (sum uint32, err error) {
+	for len(p) > 0 {
+		n, err := in.Read(p[:min(len(p), burst)])
+		sum = wire.AddChecksum(sum, p[:n])
+		if p = p[n:]; err != nil && len(p) > 0 {
+			return sum, err
+		}
+	}
+	return sum, nil
 }
 
 // closedByPeer reports whether err says that the other end closed the socket, as
@@ -303,10 +324,20 @@ func tune(socket net.Conn, timeout time.Duration) {
 	}
 	_ = conn.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(timeout.Milliseconds()))
+		unpaced(int(fd))
 		// What is not sent yet waits here, where a new write can be told apart
 		// from it, not in the kernel.
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, burst)
 	})
+}
+
+// unpaced replaces BBR, where that is the host's choice, by CUBIC: BBR paces what
+// it sends by a timer of the kernel, which on a cable between two boxes costs
+// more processor than everything else that TCP does.
+func unpaced(fd int) {
+	if name, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION); err == nil && strings.HasPrefix(name, "bbr") {
+		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "cubic")
+	}
 }
 
 // printable makes a peer's text fit for a log.

@@ -21,10 +21,9 @@ type Outgoing struct {
 // twice that, so that an answer is not stuck behind data. It fails once the
 // session ended.
 func (c *Conn) Send(h wire.Header, payload []byte) error {
-	h.Length, h.PayloadCRC = uint32(len(payload)), wire.Checksum(payload) //nolint:gosec // at most 1 MiB
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.room(&h); err != nil {
+	if err := c.room(&h, len(payload)); err != nil {
 		return err
 	}
 	c.queue(&h, payload)
@@ -34,7 +33,6 @@ func (c *Conn) Send(h wire.Header, payload []byte) error {
 // TrySend is Send for messages that may be dropped: it never blocks, and
 // reports whether the message was queued.
 func (c *Conn) TrySend(h wire.Header, payload []byte) bool {
-	h.Length, h.PayloadCRC = uint32(len(payload)), wire.Checksum(payload) //nolint:gosec // at most 1 MiB
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.reason != nil || c.out.kept() > QueueLimit {
@@ -51,14 +49,10 @@ func (c *Conn) TrySend(h wire.Header, payload []byte) bool {
 // peer takes nothing, up to the timeout; so of the two goroutines that receive
 // on the two sides, at most one may call it.
 func (c *Conn) SendNow(batch []Outgoing) error {
-	for i := range batch {
-		h := &batch[i].Header
-		h.Length, h.PayloadCRC = uint32(len(batch[i].Payload)), wire.Checksum(batch[i].Payload) //nolint:gosec // at most 1 MiB
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range batch {
-		if err := c.room(&batch[i].Header); err != nil {
+		if err := c.room(&batch[i].Header, len(batch[i].Payload)); err != nil {
 			return err
 		}
 		mine := !c.sending && c.lane != nil
@@ -73,10 +67,10 @@ func (c *Conn) SendNow(batch []Outgoing) error {
 	return c.reason
 }
 
-// room waits until the message may be queued; c.mu is held.
-func (c *Conn) room(h *wire.Header) error {
+// room waits until a message with that much payload may be queued; c.mu is held.
+func (c *Conn) room(h *wire.Header, payload int) error {
 	limit := QueueLimit
-	if h.Length == 0 {
+	if payload == 0 {
 		limit *= 2
 	}
 	for c.reason == nil && c.out.kept() > limit {

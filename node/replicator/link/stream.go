@@ -8,6 +8,10 @@ import (
 // chunk is the memory unit of a stream in bytes.
 const chunk = 64 << 10
 
+// sumPiece is how much is summed and copied at a time, in bytes: it fits into a
+// processor's nearest cache.
+const sumPiece = 32 << 10
+
 // stream holds one side's messages as bytes, from the first that the peer has
 // not confirmed to the last that was queued. Positions count bytes since the
 // session began. It is guarded by Conn.mu.
@@ -30,13 +34,30 @@ const noHold = ^uint64(0)
 // kept returns how many bytes wait to be sent or confirmed.
 func (s *stream) kept() int { return int(s.end - s.confirmed) } //nolint:gosec // bounded by Send
 
-// message appends one message and numbers it.
+// message appends one message; it sets Length, PayloadCRC and Seq. The payload is
+// summed and copied piece by piece, while the processor has the piece in its
+// cache; the header is filled in at the end.
 func (s *stream) message(h *wire.Header, payload []byte) {
 	var head [wire.HeaderSize]byte
-	h.Seq = s.seq
+	h.Seq, h.Length, h.PayloadCRC = s.seq, uint32(len(payload)), 0 //nolint:gosec // at most 1 MiB
 	s.seq++
-	s.bytes(wire.AppendHeader(head[:0], h))
-	s.bytes(payload)
+	at := s.end
+	s.bytes(head[:])
+	for len(payload) > 0 {
+		n := min(len(payload), sumPiece)
+		h.PayloadCRC = wire.AddChecksum(h.PayloadCRC, payload[:n])
+		s.bytes(payload[:n])
+		payload = payload[n:]
+	}
+	s.over(at, wire.AppendHeader(head[:0], h))
+}
+
+// over replaces the bytes from position at on, which were queued and not sent.
+func (s *stream) over(at uint64, b []byte) {
+	var room [2][]byte
+	for _, part := range s.slices(room[:0], at, at+uint64(len(b))) {
+		b = b[copy(part, b):]
+	}
 }
 
 func (s *stream) bytes(b []byte) {

@@ -22,7 +22,7 @@ func TestStream(t *testing.T) {
 			}
 			h := wire.Header{Type: wire.TypeWrite, Span: uint32(len(body))}
 			h.Seq = s.seq
-			all = append(append(wire.AppendHeader(all, &h), body...), []byte{}...)
+			all = wire.AppendMessage(all, h, body)
 			s.message(&h, body)
 		case 2:
 			s.sent += uint64(random.Int64N(int64(s.end-s.sent) + 1))

@@ -261,6 +261,9 @@ func ReasonOf(err error) Reason {
 // Checksum is the CRC32C of a payload.
 func Checksum(payload []byte) uint32 { return crc32.Checksum(payload, castagnoli) }
 
+// AddChecksum continues the Checksum of what came before with p; it starts at 0.
+func AddChecksum(sum uint32, p []byte) uint32 { return crc32.Update(sum, castagnoli, p) }
+
 // AppendHeader appends the header's 64 bytes to dst.
 func AppendHeader(dst []byte, h *Header) []byte {
 	var b [HeaderSize]byte
@@ -380,7 +383,12 @@ func (h *Header) CheckPayload(payload []byte) error {
 	if uint32(len(payload)) != h.Length {
 		return Refuse(Truncated, "%v announced %d bytes, %d came", h.Type, h.Length, len(payload))
 	}
-	if Checksum(payload) != h.PayloadCRC {
+	return h.CheckSum(Checksum(payload))
+}
+
+// CheckSum is CheckPayload for who read Length bytes and has their checksum.
+func (h *Header) CheckSum(sum uint32) error {
+	if sum != h.PayloadCRC {
 		return Refuse(BadPayloadSum, "%v at %d+%d changed on its way", h.Type, h.Offset, h.Span)
 	}
 	return nil
