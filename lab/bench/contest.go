@@ -129,19 +129,27 @@ func (c *contest) write(out io.Writer) {
 		}
 		_, _ = fmt.Fprintf(out, "| %s | %s | %s | %.2f | %.1f | %s |\n", k.Row, k.Over, k.Under, ratio, k.Wanted, verdict)
 	}
-	_, _ = fmt.Fprintln(out, "\n| medians of the rounds | on | IOPS | MB/s | mean us | CPU us per request |")
-	_, _ = fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|")
+	_, _ = fmt.Fprintln(out, "\n| medians of the rounds | on | IOPS | MB/s | mean us | CPU us per request | CPU s per GB |")
+	_, _ = fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|")
 	for _, w := range rows {
 		for _, name := range c.Names {
 			if list := c.Samples[w.Name][name]; len(list) > 0 {
-				_, _ = fmt.Fprintf(out, "| %s | %s | %.0f | %.1f | %.0f | %.0f |\n", w.Name, name,
+				_, _ = fmt.Fprintf(out, "| %s | %s | %.0f | %.1f | %.0f | %.0f | %.2f |\n", w.Name, name,
 					medianOf(list, func(f figures) float64 { return f.IOPS }),
 					medianOf(list, func(f figures) float64 { return f.MBps }),
 					medianOf(list, func(f figures) float64 { return f.Mean }),
-					medianOf(list, func(f figures) float64 { return f.CPU }))
+					medianOf(list, func(f figures) float64 { return f.CPU }), medianOf(list, figures.perGB))
 			}
 		}
 	}
+}
+
+// perGB is the daemons' processor time in seconds for 10^9 bytes.
+func (f figures) perGB() float64 {
+	if f.MBps == 0 {
+		return 0
+	}
+	return f.CPU * f.IOPS / f.MBps / 1e3
 }
 
 func medianOf(list []figures, of func(figures) float64) float64 {

@@ -39,9 +39,11 @@ func (b *bench) nbd() error {
 	if err != nil {
 		return err
 	}
+	const both = "disks past the page cache, flushed when the client asks; TCP with CUBIC"
 	return b.contend("Over NBD", overNBD, []contestant{
-		{"gemel", "the volume replicated, protocol C, TLS", p.target, p.replicators()},
-		{"plain", "the volume replicated, protocol C, without TLS", plain.target, plain.replicators()},
-		{"mirror", "qemu-storage-daemon mirror, write-blocking, no TLS", m.target, m.daemons},
+		{"gemel", "the volume replicated, protocol C, TLS; " + both, p.target, p.replicators()},
+		{"plain", "the volume replicated, protocol C, without TLS; " + both, plain.target, plain.replicators()},
+		{"mirror", "qemu-storage-daemon mirror, write-blocking, no TLS; " + both +
+			"; disks with libaio, cache.direct", m.target, m.daemons},
 	})
 }

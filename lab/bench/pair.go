@@ -201,10 +201,10 @@ func (p *pair) findPrimary() (bool, error) {
 	return false, errors.Join(waiting...)
 }
 
-// encryption is plain for a pair that is called so: a peer without TLS is met on
+// encryption is plain for a pair whose name begins so: a peer without TLS is met on
 // its own terms too.
 func (p *pair) encryption() string {
-	if filepath.Base(p.dir) == plainPair {
+	if strings.HasPrefix(filepath.Base(p.dir), plainPair) {
 		return "plain"
 	}
 	return "tls"

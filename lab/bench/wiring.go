@@ -31,6 +31,10 @@ func newWiringOf(r *room, begin, rate string) (*wiring, error) {
 		if *ns, err = r.namespace(short); err != nil {
 			return nil, err
 		}
+		// What Debian's kernel has by default, for whoever is measured: BBR costs
+		// timers, and not every subject can be told to do without.
+		_ = command(r.ctx, "nsenter", "--net=/run/netns/"+*ns, "bash", "-c",
+			"echo cubic > /proc/sys/net/ipv4/tcp_congestion_control")
 	}
 	if err := r.cable("private0", w.a, addressA, w.b, addressB, rate); err != nil {
 		return nil, err
