@@ -13,15 +13,18 @@ import (
 // arrows is the house's plan: which rooms a room may import, and why. A new
 // arrow must be drawn here first, with its reason.
 var arrows = map[string]map[string]string{
-	"node/block":   {},
-	"node/event":   {},
-	"node/arbiter": {},
+	"node/block":                     {},
+	"node/event":                     {},
+	"node/arbiter":                   {},
+	"node/arbiter/ballot":            {"node/arbiter": "carries its requests and replies"},
+	"node/arbiter/ballot/ballottest": {"node/arbiter": "asks with its requests", "node/arbiter/ballot": "casts votes"},
 	"node/arbiter/store": {
 		"node/arbiter": "stores its Record",
 	},
 	"node/arbiter/witness": {
-		"node/arbiter":       "runs one Register per volume",
-		"node/arbiter/store": "keeps the records over a restart",
+		"node/arbiter":        "runs one Register per volume",
+		"node/arbiter/store":  "keeps the records over a restart",
+		"node/arbiter/ballot": "answers many votes at once",
 	},
 	"node/failover": {
 		"node/arbiter":        "speaks of epochs and sets",
@@ -51,6 +54,7 @@ var arrows = map[string]map[string]string{
 	"node/identity/pairing": {"node/identity": "gives boxes their identity"},
 	"node/api": {
 		"node/arbiter":            "carries votes",
+		"node/arbiter/ballot":     "carries many of them in one request",
 		"node/event":              "carries events",
 		"node/identity":           "knows who speaks",
 		"node/replicator/control": "shows a replica's state",
@@ -71,9 +75,10 @@ var arrows = map[string]map[string]string{
 	"node/agent": {"*": "carries out what failover decides; the only room that knows all others"},
 	"node":       {"*": "wires the binary together"},
 
-	"node/replicator/buffer":  {"node/block": "sizes"},
-	"node/replicator/digest":  {"node/block": "sums blocks"},
-	"node/replicator/control": {"node/arbiter": "carries votes to the replica's register"},
+	"node/replicator/buffer": {"node/block": "sizes"},
+	"node/replicator/digest": {"node/block": "sums blocks"},
+	"node/replicator/control": {"node/arbiter": "carries votes to the replica's register",
+		"node/arbiter/ballot": "carries many of them in one request"},
 	"node/replicator/disk": {
 		"node/block":             "speaks of ranges",
 		"node/replicator/buffer": "aligned memory",
@@ -107,7 +112,7 @@ var arrows = map[string]map[string]string{
 	},
 	"node/replicator/volume": {"node/arbiter": "owns the register", "node/block": "is a Device",
 		"node/replicator/*": "the shell that moves the data plane's parts"},
-	"node/replicator": {"node/arbiter": "routes votes", "node/block": "attaches Devices", "node/config": "is configured",
+	"node/replicator": {"node/arbiter": "routes votes", "node/arbiter/ballot": "routes many at once", "node/block": "attaches Devices", "node/config": "is configured",
 		"node/identity": "has a certificate", "node/frontend/*": "shows volumes to the kernel",
 		"node/frontend": "shows volumes to the kernel", "node/replicator/*": "the data plane's process",
 		"node/vip": "drops addresses when a lease runs out, also if the agent hangs"},

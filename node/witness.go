@@ -19,6 +19,7 @@ import (
 
 	"gemel/node/api"
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/arbiter/store"
 	"gemel/node/arbiter/witness"
 	"gemel/node/config"
@@ -106,39 +107,32 @@ func (d *witnessDesk) number(c api.Caller) arbiter.NodeID {
 	return arbiter.NodeID(max(0, d.cfg.NodeIndex(c.Name))) //nolint:gosec // 0 or 1
 }
 
-// Prepare votes on a promise.
-func (d *witnessDesk) Prepare(ctx context.Context, c api.Caller, r arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	reply, err := d.voter.Prepare(ctx, c.Cluster, d.number(c), r)
-	d.saw(c, r.Volume, reply.Record, reply.OK, reply.Refusal, err)
-	return reply, voteError(err)
+// Votes takes many votes at once; what they change is stored together.
+func (d *witnessDesk) Votes(_ context.Context, c api.Caller, votes []ballot.Vote, answer ballot.Answer) error {
+	replies, errs := d.voter.Votes(c.Cluster, d.number(c), votes)
+	for i, r := range replies {
+		switch {
+		case r.Prepare != nil:
+			d.saw(c, votes[i].Volume(), r.Prepare.Record, r.Prepare.OK, r.Prepare.Refusal, errs[i])
+		case r.Accept != nil:
+			d.saw(c, votes[i].Volume(), r.Accept.Record, r.Accept.OK, r.Accept.Refusal, errs[i])
+		}
+		if errs[i] != nil {
+			r = ballot.Reply{Failure: &ballot.Failure{Message: errs[i].Error(), Code: voteCode(errs[i])}}
+		}
+		answer(i, r)
+	}
+	return nil
 }
 
-// Accept votes on an in-sync set.
-func (d *witnessDesk) Accept(ctx context.Context, c api.Caller, r arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	reply, err := d.voter.Accept(ctx, c.Cluster, d.number(c), r)
-	d.saw(c, r.Volume, reply.Record, reply.OK, reply.Refusal, err)
-	return reply, voteError(err)
-}
-
-// Renew honours a lease.
-func (d *witnessDesk) Renew(ctx context.Context, c api.Caller, r arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	reply, err := d.voter.Renew(ctx, c.Cluster, d.number(c), r)
-	return reply, voteError(err)
-}
-
-// Release takes a lease back.
-func (d *witnessDesk) Release(ctx context.Context, c api.Caller, r arbiter.ReleaseRequest) error {
-	return voteError(d.voter.Release(ctx, c.Cluster, d.number(c), r))
-}
-
-// voteError names the refusals that are the caller's fault.
-func voteError(err error) error {
+// voteCode names the refusals that are the caller's fault.
+func voteCode(err error) string {
 	for _, refusal := range []error{witness.ErrCluster, witness.ErrVolume, witness.ErrFull, witness.ErrCaller} {
 		if errors.Is(err, refusal) {
-			return &api.Error{Code: api.CodeForbidden, Message: err.Error()}
+			return api.CodeForbidden
 		}
 	}
-	return err
+	return api.CodeFailed
 }
 
 // saw writes down a vote that changed something, and every refused one.

@@ -12,6 +12,7 @@ import (
 
 	"gemel/node/api"
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot/ballottest"
 	"gemel/node/config"
 	"gemel/node/identity"
 )
@@ -83,14 +84,14 @@ func TestWitnessVotesAndRemembers(t *testing.T) {
 	defer node.Close()
 
 	_, stop := startWitness(t, cfg)
-	if p, err := node.Prepare(ctx, arbiter.PrepareRequest{Volume: "data", Epoch: 2}); err != nil || !p.Record.Fresh {
+	if p, err := ballottest.Prepare(ctx, node, arbiter.PrepareRequest{Volume: "data", Epoch: 2}); err != nil || !p.Record.Fresh {
 		t.Errorf("first promise: %+v, %v", p, err)
 	}
 	chosen := arbiter.Accepted{Epoch: 2, Version: 1, Set: arbiter.Only(0)}
-	if a, err := node.Accept(ctx, arbiter.AcceptRequest{Volume: "data", Accepted: chosen}); err != nil || !a.OK {
+	if a, err := ballottest.Accept(ctx, node, arbiter.AcceptRequest{Volume: "data", Accepted: chosen}); err != nil || !a.OK {
 		t.Errorf("accept: %+v, %v", a, err)
 	}
-	if _, err := node.Accept(ctx, arbiter.AcceptRequest{Volume: "data", Accepted: arbiter.Accepted{Epoch: 3}}); !errors.Is(err, &api.Error{Code: api.CodeForbidden}) {
+	if _, err := ballottest.Accept(ctx, node, arbiter.AcceptRequest{Volume: "data", Accepted: arbiter.Accepted{Epoch: 3}}); !errors.Is(err, &api.Error{Code: api.CodeForbidden}) {
 		t.Errorf("the other node's epoch: %v", err)
 	}
 	if err := node.Switchover(ctx, api.Order{Volume: "data"}); !errors.Is(err, &api.Error{Code: api.CodeUnsupported}) {

@@ -35,6 +35,7 @@ type bench struct {
 	report  *report
 	match   string // rows whose name has it are measured
 	rounds  int    // of what is measured in turn
+	volumes string // of the part memory; empty: its own choice
 }
 
 // parts are what --only chooses from, in the order they run.
@@ -71,6 +72,7 @@ func run() (err error) {
 	rounds := flag.Int("rounds", 5, "how often the parts nbd and fuse measure each row on each subject")
 	show := flag.String("show", "", "only show this `file` through FUSE and loop below -dir, until the end; the part fuse starts itself so")
 	against := flag.String("against", "", "another production `binary`, for the part builds")
+	volumes := flag.String("volumes", "", "`numbers` of volumes for the part memory, such as 16,64; its own choice without")
 	match := flag.String("rows", "", "measure only the rows whose name contains this `text`")
 	jsonFile := flag.String("json", "", "also write the report to this `file`")
 	flag.Parse()
@@ -89,7 +91,7 @@ func run() (err error) {
 	}
 	defer func() { err = errors.Join(err, r.backTo(0)) }()
 	b := &bench{room: r, gemel: *gemel, against: *against, seconds: *seconds, size: size, report: newReport(*seconds, size),
-		match: *match, rounds: max(*rounds, 1)}
+		match: *match, rounds: max(*rounds, 1), volumes: *volumes}
 	err = b.runParts(strings.Split(*only, ","))
 	b.report.write(os.Stdout)
 	if *jsonFile != "" {

@@ -26,18 +26,44 @@ type crowd struct {
 }
 
 // crowds are what memory measures.
-var crowds = []crowd{{1, 64 << 20, true}, {16, 64 << 20, true}, {256, 16 << 20, true}, {1, 1 << 40, false}}
+var crowds = []crowd{{1, 64 << 20, true}, {16, 64 << 20, true}, {256, 16 << 20, true}, {1, 1 << 40, false}, {1, 4 << 40, false}}
 
-// held is the memory of both replicators with a crowd.
+// chosenCrowds are the crowds, or those of numbers such as "16,64".
+func chosenCrowds(numbers string) ([]crowd, error) {
+	if numbers == "" {
+		return crowds, nil
+	}
+	var chosen []crowd
+	for _, text := range strings.Split(numbers, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > 256 {
+			return nil, fmt.Errorf("-volumes %s: give numbers from 1 to 256, such as 16,64", numbers)
+		}
+		chosen = append(chosen, crowd{n, 16 << 20, true})
+	}
+	return chosen, nil
+}
+
+// idleFor is how long a crowd is left alone to see what its daemons do meanwhile.
+const idleFor = 20 * time.Second
+
+// held is what the daemons of both nodes hold and use with a crowd. CPU is in percent
+// of one core while nothing is written.
 type held struct {
-	Volumes int      `json:"volumes"`
-	Size    int64    `json:"bytes_each"`
-	Bytes   [2]int64 `json:"resident_bytes"` // of each node's replicator
-	Peak    [2]int64 `json:"peak_bytes"`
+	Volumes    int        `json:"volumes"`
+	Size       int64      `json:"bytes_each"`
+	Synced     float64    `json:"seconds_to_sync"` // from the last replica made to all in sync; 0: not waited for
+	Bytes      [2]int64   `json:"resident_bytes"`  // of each node's replicator
+	Peak       [2]int64   `json:"peak_bytes"`
+	Agents     [2]int64   `json:"agents_resident_bytes"`
+	CPU        [2]float64 `json:"cpu_percent"`
+	AgentsCPU  [2]float64 `json:"agents_cpu_percent"`
+	WitnessCPU float64    `json:"witness_cpu_percent"`
 }
 
 func (b *bench) memory() error {
-	var errs []error
+	crowds, err := chosenCrowds(b.volumes)
+	errs := []error{err}
 	for _, c := range crowds {
 		errs = append(errs, b.room.inside(func() error {
 			h, err := c.measure(b)
@@ -64,15 +90,49 @@ func (c crowd) measure(b *bench) (held, error) {
 	if err := c.furnish(p); err != nil {
 		return h, err
 	}
-	if err := c.start(p, w); err != nil {
+	witness, err := c.start(p, w, &h)
+	if err != nil {
+		return h, err
+	}
+	if err := h.idle(p, witness); err != nil {
 		return h, err
 	}
 	for i := range nodeNames {
-		if h.Bytes[i], h.Peak[i], err = resident(p.daemons[i][0].cmd.Process.Pid); err != nil {
+		var failed [2]error
+		h.Bytes[i], h.Peak[i], failed[0] = resident(p.daemons[i][0].cmd.Process.Pid)
+		h.Agents[i], _, failed[1] = resident(p.daemons[i][1].cmd.Process.Pid)
+		if err := errors.Join(failed[:]...); err != nil {
 			return h, err
 		}
 	}
 	return h, nil
+}
+
+// idle measures the processor time of daemons that have nothing to do.
+func (h *held) idle(p *pair, witness *daemon) error {
+	into := map[*daemon]*float64{witness: &h.WitnessCPU}
+	for i := range nodeNames {
+		into[p.daemons[i][0]], into[p.daemons[i][1]] = &h.CPU[i], &h.AgentsCPU[i]
+	}
+	select { // what the first syncs left to do
+	case <-time.After(5 * time.Second):
+	case <-p.room.ctx.Done():
+		return p.room.ctx.Err()
+	}
+	before := map[*daemon]float64{}
+	for d := range into {
+		before[d] = busy([]*daemon{d})
+	}
+	began := time.Now()
+	select {
+	case <-time.After(idleFor):
+	case <-p.room.ctx.Done():
+		return p.room.ctx.Err()
+	}
+	for d, percent := range into {
+		*percent = 100 * (busy([]*daemon{d}) - before[d]) / time.Since(began).Seconds()
+	}
+	return nil
 }
 
 // furnish makes keys, sparse backing files and configurations.
@@ -98,27 +158,35 @@ func (c crowd) furnish(p *pair) error {
 }
 
 // start runs the daemons, makes the replicas and waits until they are as wanted.
-func (c crowd) start(p *pair, w *wiring) error {
-	if _, err := p.room.start(w.witness, witnessName, p.argv(witnessName, "witness")...); err != nil {
-		return err
+func (c crowd) start(p *pair, w *wiring, h *held) (*daemon, error) {
+	witness, err := p.room.start(w.witness, witnessName, p.argv(witnessName, "witness")...)
+	if err != nil {
+		return nil, err
 	}
 	for i, ns := range [2]string{w.a, w.b} {
 		for _, role := range []string{"replicator", "agent"} {
 			d, err := p.room.start(ns, nodeNames[i]+"-"+role, p.argv(nodeNames[i], role)...)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			p.daemons[i] = append(p.daemons[i], d)
 		}
 	}
 	for _, box := range nodeNames {
 		if err := c.create(p, box); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if !c.synced {
-		return nil
+		return witness, nil
 	}
+	began := time.Now()
+	err = c.awaitSync(p)
+	h.Synced = time.Since(began).Seconds()
+	return witness, err
+}
+
+func (c crowd) awaitSync(p *pair) error {
 	return p.room.await("every volume to be in sync", 10*time.Minute, time.Second, p.all(), func() (bool, error) {
 		out, err := p.command(nodeNames[0], "status", "--json")
 		var s api.Status
@@ -175,10 +243,12 @@ func (p *report) writeMemory(out io.Writer) {
 	if len(p.Memory) == 0 {
 		return
 	}
-	fmt.Fprintln(out, "\n| volumes | of | resident, MiB | peak, MiB |")
-	fmt.Fprintln(out, "|--:|--:|--:|--:|")
+	fmt.Fprintln(out, "\n| volumes | of | in sync after, s | replicators: resident, MiB | peak, MiB | CPU idle, % of a core | "+
+		"agents: resident, MiB | CPU idle, % | witness, % |")
+	fmt.Fprintln(out, "|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for _, h := range p.Memory {
-		fmt.Fprintf(out, "| %d | %d MiB | %d and %d | %d and %d |\n", h.Volumes, h.Size>>20,
-			h.Bytes[0]>>20, h.Bytes[1]>>20, h.Peak[0]>>20, h.Peak[1]>>20)
+		fmt.Fprintf(out, "| %d | %d MiB | %.0f | %d and %d | %d and %d | %.1f and %.1f | %d and %d | %.1f and %.1f | %.1f |\n",
+			h.Volumes, h.Size>>20, h.Synced, h.Bytes[0]>>20, h.Bytes[1]>>20, h.Peak[0]>>20, h.Peak[1]>>20, h.CPU[0], h.CPU[1],
+			h.Agents[0]>>20, h.Agents[1]>>20, h.AgentsCPU[0], h.AgentsCPU[1], h.WitnessCPU)
 	}
 }

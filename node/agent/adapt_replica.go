@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/replicator/control"
 )
 
@@ -47,8 +47,9 @@ func (r replicaClient) Chosen(ctx context.Context, req control.ChosenRequest) er
 	return gone(r.c.Chosen(ctx, req))
 }
 
-func (r replicaClient) Lease(ctx context.Context, req control.LeaseRequest) error {
-	return gone(r.c.Lease(ctx, req))
+func (r replicaClient) Leases(ctx context.Context, req []control.LeaseRequest) ([]control.LeaseReply, error) {
+	replies, err := r.c.Leases(ctx, req)
+	return replies, gone(err)
 }
 
 func (r replicaClient) Demote(ctx context.Context, req control.DemoteRequest) error {
@@ -79,21 +80,6 @@ func (r replicaClient) Resize(ctx context.Context, req control.GrowRequest) erro
 	return gone(r.c.Resize(ctx, req))
 }
 
-func (r replicaClient) Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	reply, err := r.c.Prepare(ctx, req)
-	return reply, gone(err)
-}
-
-func (r replicaClient) Accept(ctx context.Context, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	reply, err := r.c.Accept(ctx, req)
-	return reply, gone(err)
-}
-
-func (r replicaClient) Renew(ctx context.Context, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	reply, err := r.c.Renew(ctx, req)
-	return reply, gone(err)
-}
-
-func (r replicaClient) Release(ctx context.Context, req arbiter.ReleaseRequest) error {
-	return gone(r.c.Release(ctx, req))
+func (r replicaClient) Votes(ctx context.Context, votes []ballot.Vote, answer ballot.Answer) error {
+	return gone(r.c.Votes(ctx, votes, answer))
 }

@@ -67,6 +67,7 @@ type Agent struct {
 	links       links
 	owners      []*owner
 	heart       *heart
+	leases      *leases
 	watcher     *watcher
 	interfaceOf func(string) string
 	beside      []func(context.Context, *Agent) error
@@ -100,10 +101,14 @@ func build(p parts) (*Agent, error) {
 		a.fencer = newFencer(p.config.Peer().Name, p.fence, p.config.Fencing, a.peerHeard,
 			func(kind, text, reason string) { a.diary.note("", kind, text, reason) })
 	}
-	v := &voters{self: arbiter.NodeID(self), local: p.replica, peer: a.links}
+	var third Voter
 	if p.witness != nil {
-		v.witness = p.witness
+		third = p.witness
 	}
+	v := newVoters(arbiter.NodeID(self), p.replica, a.links, third)
+	a.leases = &leases{tell: p.replica.Leases, lost: func(volume string, err error) {
+		a.diary.note(volume, "replica.not-told", "The replica was not told of the lease.", err.Error())
+	}}
 	for _, vol := range p.config.Volumes {
 		o, err := a.newOwner(p, vol, v)
 		if err != nil {
@@ -113,14 +118,15 @@ func build(p parts) (*Agent, error) {
 	}
 	a.heart = &heart{node: p.config.Node, peer: p.config.Peer().Name, boot: p.boot, every: p.config.Timing.Heartbeat,
 		clock: p.clock, links: a.links, owners: a.owners, retired: map[string]bool{}, last: map[string]uint64{},
+		mine: newSaid(len(a.owners)), theirs: heard{words: map[string]api.BeatVolume{}},
 		log: func(kind, text, reason string) { a.diary.note("", kind, text, reason) }}
 	a.watcher = &watcher{replica: p.replica, owners: a.owners, clock: p.clock}
 	return a, nil
 }
 
 func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) {
-	o := &owner{name: vol.Name, vol: vol, self: v.self, clock: a.clock, box: newMailbox(), stretches: make(chan struct{}, 1), voters: v,
-		links: a.links, replica: a.replica, diary: a.diary}
+	o := &owner{name: vol.Name, vol: vol, self: v.self, clock: a.clock, box: newMailbox(), stretches: make(chan struct{}, 1),
+		voters: v, leases: a.leases, links: a.links, replica: a.replica, diary: a.diary, speaks: len(a.owners) == 0}
 	own, err := p.volume(vol, func(name, reason string) {
 		o.box.post(failover.ServiceFailed{Name: name, Reason: reason})
 	})
@@ -134,8 +140,6 @@ func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) 
 		func(err error) {
 			o.note("replica.not-told", "The replica was not told of the recorded set.", text(err))
 		})
-	o.lease = newNewest(3, func(ctx context.Context, r control.LeaseRequest) error { return a.replica.Lease(ctx, r) },
-		func(err error) { o.note("replica.not-told", "The replica was not told of the lease.", text(err)) })
 	o.nic.Store(true)
 	o.publish()
 	o.changed = func() { a.heart.kickAll() }
@@ -192,7 +196,7 @@ func (a *Agent) serve(ctx context.Context) error {
 }
 
 func (a *Agent) background() []func(context.Context) {
-	run := []func(context.Context){a.watcher.run}
+	run := []func(context.Context){a.watcher.run, a.keepTime}
 	for _, o := range a.owners {
 		run = append(run, o.run, o.keepCalendar)
 	}
@@ -206,6 +210,30 @@ func (a *Agent) background() []func(context.Context) {
 		run = append(run, a.fencer.run)
 	}
 	return run
+}
+
+// keepTime lets time pass for every volume's machine, one after the other: two
+// hundred goroutines that wake forty times a second cost more than what they do.
+func (a *Agent) keepTime(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	last := a.clock.Boot()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := a.clock.Boot()
+		if now-last > stalledAfter {
+			a.diary.note("", "agent.stalled", fmt.Sprintf("The agent did not run for %v.", (now-last).Round(time.Millisecond)),
+				"the box was overloaded, stopped or suspended")
+		}
+		last = now
+		for _, o := range a.owners {
+			o.tick(ctx)
+		}
+	}
 }
 
 // leave lets every volume go cleanly, within the time the machine allows

@@ -16,7 +16,10 @@ import (
 )
 
 func peerBeat(seq uint64, link string, v ...api.BeatVolume) api.Beat {
-	return api.Beat{Node: "server2", Boot: "peer1", Seq: seq, Link: link, Volumes: v}
+	for i := range v {
+		v[i].Version = seq
+	}
+	return api.Beat{Node: "server2", Boot: "peer1", Seq: seq, Link: link, Volumes: v, Upto: seq}
 }
 
 func TestBeatBecomesEvent(t *testing.T) {

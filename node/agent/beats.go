@@ -34,6 +34,8 @@ type heart struct {
 	retired map[string]bool   // its earlier boots: late messages of a dead agent
 	last    map[string]uint64 // newest number per link, of boot from
 	refused int
+	mine    said  // what this node says
+	theirs  heard // what the peer said since boot from
 }
 
 // send beats on one link until ctx ends. A beat that finds no answer is given
@@ -56,23 +58,32 @@ func (h *heart) once(ctx context.Context, l *link) {
 	ctx, cancel := context.WithTimeout(ctx, h.every*3/2)
 	defer cancel()
 	begin := time.Now()
-	reply, err := l.peer.Beat(ctx, h.beat(l.name))
+	sent := h.beat(l.name)
+	reply, err := l.peer.Beat(ctx, sent)
 	if err != nil {
 		return // silence is the detector's business
 	}
 	l.rtt.Store(int64(time.Since(begin)))
 	if err := h.take(reply, l.name); err != nil {
 		h.refuse(err)
+		return
+	}
+	if sent.More || reply.More { // the rest of a long list does not wait for the next beat's time
+		l.kickNow()
 	}
 }
 
 // kickAll sends a beat on every link now.
 func (h *heart) kickAll() {
 	for _, l := range h.links {
-		select {
-		case l.kick <- struct{}{}:
-		default:
-		}
+		l.kickNow()
+	}
+}
+
+func (l *link) kickNow() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
 	}
 }
 
@@ -99,10 +110,32 @@ func (h *heart) take(b api.Beat, on string) error {
 		return err
 	}
 	l.lastHeard.Store(int64(h.clock.Boot()))
-	for _, o := range h.owners {
-		o.hear(b)
-	}
+	h.deliver(b)
 	return nil
+}
+
+// deliver gives every owner the peer's word on its volume as far as it is known.
+// Until the first whole list came, owners that are not in it yet hear nothing.
+func (h *heart) deliver(b api.Beat) {
+	h.mu.Lock()
+	defer h.mu.Unlock() // so that words reach the owners in order
+	if b.Boot != h.from {
+		return // a newer start was heard meanwhile
+	}
+	if b.HasOf == h.boot {
+		h.mine.confirmed = max(h.mine.confirmed, b.Has)
+	}
+	changed := h.theirs.take(&b)
+	for _, o := range h.owners {
+		word, known := h.theirs.words[o.name]
+		if !known && !h.theirs.whole {
+			continue
+		}
+		if !known { // a peer that does not know the volume is alive, but not fit
+			word = api.BeatVolume{Name: o.name, Role: control.Secondary}
+		}
+		o.hear(&b, word, changed[o.name])
+	}
 }
 
 // admit checks a beat's number. A beat older than the newest on its link says
@@ -116,6 +149,7 @@ func (h *heart) admit(b api.Beat) (fresh bool, err error) {
 	if b.Boot != h.from {
 		h.retired[h.from] = h.from != ""
 		h.from, h.last = b.Boot, map[string]uint64{}
+		h.theirs, h.mine.confirmed = heard{words: map[string]api.BeatVolume{}}, 0
 	}
 	if b.Seq <= h.last[b.Link] {
 		return false, nil
@@ -137,11 +171,14 @@ func (h *heart) refuse(err error) {
 
 // beat is what this node says now.
 func (h *heart) beat(on string) api.Beat {
-	b := api.Beat{Node: h.node, Boot: h.boot, Link: on}
-	for _, o := range h.owners {
-		b.Volumes = append(b.Volumes, o.word(h.stopping.Load()))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	stopping := h.stopping.Load()
+	for i, o := range h.owners {
+		h.mine.note(i, o.word(stopping))
 	}
-	b.Seq = h.seq.Add(1)
+	b := api.Beat{Node: h.node, Boot: h.boot, Link: on, Seq: h.seq.Add(1), Has: h.theirs.upto, HasOf: h.from}
+	h.mine.fill(&b)
 	return b
 }
 
@@ -154,20 +191,18 @@ func (ls links) named(name string) *link {
 	return nil
 }
 
-// hear gives the owner the peer's word on its volume. A peer that does not
-// know the volume is alive, but not fit.
-func (o *owner) hear(b api.Beat) {
-	word := api.BeatVolume{Name: o.name, Role: control.Secondary}
-	for _, v := range b.Volumes {
-		if v.Name == o.name {
-			word = v
-		}
-	}
+// hear gives the owner the peer's word on its volume; changed says that it is new.
+func (o *owner) hear(b *api.Beat, word api.BeatVolume, changed bool) {
 	o.heard.Store(&word)
-	o.box.post(failover.Beat{Link: b.Link, Peer: failover.PeerReport{
+	ev := failover.Beat{Link: b.Link, Peer: failover.PeerReport{
 		Boot: b.Boot, Primary: word.Role == rolePrimary, Serving: word.Serving, Leaving: word.Leaving,
 		Epoch: word.Epoch, Chosen: word.Chosen, Fit: word.Fit, AddressNIC: word.AddressNIC,
-		MayLack: word.MayLack}})
+		MayLack: word.MayLack}}
+	if changed {
+		o.box.post(ev)
+		return
+	}
+	o.box.leave(ev) // a sign of life and nothing else: the next tick takes it
 }
 
 // word is what this node says of the volume.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"gemel/node/api"
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/config"
 	"gemel/node/event"
 	"gemel/node/failover"
@@ -165,19 +167,32 @@ func (v *fakeVoter) ask(ctx context.Context, what string) error {
 	return v.err
 }
 
-func (v *fakeVoter) Prepare(ctx context.Context, _ arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
+func (v *fakeVoter) Votes(ctx context.Context, votes []ballot.Vote, answer ballot.Answer) error {
+	broken := v.err
+	err := ballot.Cast(ctx, single{v}, votes, control.CodeOf, func(i int, r ballot.Reply) {
+		if r.Failure == nil { // else the whole voter cannot be reached
+			answer(i, r)
+		}
+	})
+	return errors.Join(err, broken)
+}
+
+// single answers votes one by one.
+type single struct{ *fakeVoter }
+
+func (v single) Prepare(ctx context.Context, _ arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
 	return arbiter.PrepareReply{OK: true, Wait: v.wait}, v.ask(ctx, "prepare")
 }
 
-func (v *fakeVoter) Accept(ctx context.Context, _ arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
+func (v single) Accept(ctx context.Context, _ arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
 	return arbiter.AcceptReply{OK: true}, v.ask(ctx, "accept")
 }
 
-func (v *fakeVoter) Renew(ctx context.Context, _ arbiter.RenewRequest) (arbiter.RenewReply, error) {
+func (v single) Renew(ctx context.Context, _ arbiter.RenewRequest) (arbiter.RenewReply, error) {
 	return arbiter.RenewReply{OK: true}, v.ask(ctx, "renew")
 }
 
-func (v *fakeVoter) Release(ctx context.Context, _ arbiter.ReleaseRequest) error {
+func (v single) Release(ctx context.Context, _ arbiter.ReleaseRequest) error {
 	return v.ask(ctx, "release")
 }
 
@@ -258,7 +273,9 @@ func (r *fakeReplica) Chosen(_ context.Context, req control.ChosenRequest) error
 	return nil
 }
 
-func (r *fakeReplica) Lease(context.Context, control.LeaseRequest) error { return nil }
+func (r *fakeReplica) Leases(_ context.Context, q []control.LeaseRequest) ([]control.LeaseReply, error) {
+	return make([]control.LeaseReply, len(q)), nil
+}
 
 func (r *fakeReplica) Demote(_ context.Context, req control.DemoteRequest) error {
 	r.set(func(s *control.VolumeState) { s.Role = control.Secondary; r.demoted = append(r.demoted, req) })
@@ -420,5 +437,7 @@ func (s *stage) runOwner(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); s.owner.run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done; s.owner.course.wg.Wait() })
+	ticks := make(chan struct{})
+	go func() { defer close(ticks); s.agent.keepTime(ctx) }()
+	t.Cleanup(func() { cancel(); <-ticks; <-done; s.owner.course.wg.Wait() })
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"gemel/node/api"
-	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/event"
 	"gemel/node/identity"
 	"gemel/node/replicator/control"
@@ -23,32 +23,11 @@ func (h handler) Beat(_ context.Context, from api.Caller, b api.Beat) (api.Beat,
 	return h.a.takeBeat(from.Name, b)
 }
 
-func (h handler) Prepare(ctx context.Context, from api.Caller, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	if err := h.a.fromPeer(from.Name); err != nil {
-		return arbiter.PrepareReply{}, err
-	}
-	return h.a.replica.Prepare(ctx, req)
-}
-
-func (h handler) Accept(ctx context.Context, from api.Caller, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	if err := h.a.fromPeer(from.Name); err != nil {
-		return arbiter.AcceptReply{}, err
-	}
-	return h.a.replica.Accept(ctx, req)
-}
-
-func (h handler) Renew(ctx context.Context, from api.Caller, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	if err := h.a.fromPeer(from.Name); err != nil {
-		return arbiter.RenewReply{}, err
-	}
-	return h.a.replica.Renew(ctx, req)
-}
-
-func (h handler) Release(ctx context.Context, from api.Caller, req arbiter.ReleaseRequest) error {
+func (h handler) Votes(ctx context.Context, from api.Caller, votes []ballot.Vote, answer ballot.Answer) error {
 	if err := h.a.fromPeer(from.Name); err != nil {
 		return err
 	}
-	return h.a.replica.Release(ctx, req)
+	return h.a.replica.Votes(ctx, votes, answer)
 }
 
 func (h handler) HandOver(_ context.Context, from api.Caller, w api.HandOver) error {

@@ -10,6 +10,7 @@ import (
 
 	"gemel/node/api"
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/replicator/control"
 )
 
@@ -64,20 +65,19 @@ func (ls links) best() links {
 	return sorted
 }
 
-func (ls links) Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	return overLinks(ctx, ls, func(ctx context.Context, p Peer) (arbiter.PrepareReply, error) { return p.Prepare(ctx, req) })
-}
-
-func (ls links) Accept(ctx context.Context, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	return overLinks(ctx, ls, func(ctx context.Context, p Peer) (arbiter.AcceptReply, error) { return p.Accept(ctx, req) })
-}
-
-func (ls links) Renew(ctx context.Context, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	return overLinks(ctx, ls, func(ctx context.Context, p Peer) (arbiter.RenewReply, error) { return p.Renew(ctx, req) })
-}
-
-func (ls links) Release(ctx context.Context, req arbiter.ReleaseRequest) error {
-	_, err := overLinks(ctx, ls, func(ctx context.Context, p Peer) (struct{}, error) { return struct{}{}, p.Release(ctx, req) })
+// Votes asks the peer's registers. What is not answered on one link soon is asked
+// on the next one too.
+func (ls links) Votes(ctx context.Context, votes []ballot.Vote, answer ballot.Answer) error {
+	d := newDocket(len(votes), answer)
+	_, err := overLinks(ctx, ls, func(ctx context.Context, p Peer) (struct{}, error) {
+		where := d.unanswered()
+		open := make([]ballot.Vote, len(where))
+		for i, n := range where {
+			open[i] = votes[n]
+		}
+		return struct{}{}, p.Votes(ctx, open, func(i int, r ballot.Reply) { d.answer(where[i], r) })
+	})
+	d.close()
 	return err
 }
 

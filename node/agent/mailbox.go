@@ -16,11 +16,16 @@ type mailbox struct {
 
 func newMailbox() *mailbox { return &mailbox{ready: make(chan struct{}, 1)} }
 
-// post adds an event.
-func (b *mailbox) post(ev failover.Event) {
+// leave adds an event that may wait for the next tick.
+func (b *mailbox) leave(ev failover.Event) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.events = append(b.events, ev)
-	b.mu.Unlock()
+}
+
+// post adds an event and wakes the owner.
+func (b *mailbox) post(ev failover.Event) {
+	b.leave(ev)
 	select {
 	case b.ready <- struct{}{}:
 	default:

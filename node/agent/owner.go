@@ -9,6 +9,7 @@ import (
 
 	"gemel/node/api"
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/config"
 	"gemel/node/failover"
 	"gemel/node/replicator/control"
@@ -16,13 +17,14 @@ import (
 
 const (
 	tickEvery = 25 * time.Millisecond
-	// stalledAfter is how long an owner may not have run before it is worth an
-	// event: the box was overloaded or suspended, and its decisions came late.
+	// stalledAfter is how long the machines may have got no tick before it is worth
+	// an event: the box was overloaded or suspended, and decisions came late.
 	stalledAfter = time.Second
 )
 
-// owner runs one volume. Its goroutine alone calls the machine; everything else
-// reads the copies in view, state and heard.
+// owner runs one volume. One goroutine at a time calls the machine: the owner's own
+// when an event came, the agent's at every tick. Everything else reads the copies
+// in view, state and heard.
 type owner struct {
 	name    string
 	vol     config.Volume
@@ -38,7 +40,7 @@ type owner struct {
 	changed func() // called when the role changed: heartbeats leave at once
 
 	chosen *newest[control.ChosenRequest]
-	lease  *newest[control.LeaseRequest]
+	leases *leases
 
 	learning sync.Mutex // orders state and the events made of it
 
@@ -53,32 +55,48 @@ type owner struct {
 	releases sync.WaitGroup // releases under way; a hand-over waits for them
 	handOver sync.WaitGroup // hand-over under way; the agent's end waits for it
 	wg       sync.WaitGroup
+
+	stepping sync.Mutex // held while the machine is called
+	over     bool       // the owner has ended
 	lastStep time.Duration
+	// speaks: this owner tells the history what all machines see alike of the peer.
+	speaks bool
 }
 
 // run owns the volume until ctx ends and then waits for everything it started.
 func (o *owner) run(ctx context.Context) {
 	defer o.wg.Wait()
 	o.spawn(func() { o.chosen.run(ctx) })
-	o.spawn(func() { o.lease.run(ctx) })
 	o.spawn(func() { o.keepStretched(ctx) })
-	tick := time.NewTicker(tickEvery)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			o.stepping.Lock()
+			o.over = true
+			o.stepping.Unlock()
 			return
 		case <-o.box.ready:
+			o.stepping.Lock()
 			o.drain(ctx)
-		case <-tick.C:
-			// What arrived before the tick is older than the tick: a beat that
-			// waits in the box must not be mistaken for silence.
-			o.drain(ctx)
-			o.step(ctx, failover.Tick{})
+			o.stepping.Unlock()
 		}
 	}
 }
 
+// tick lets time pass for the machine.
+func (o *owner) tick(ctx context.Context) {
+	o.stepping.Lock()
+	defer o.stepping.Unlock()
+	if o.over || ctx.Err() != nil {
+		return
+	}
+	// What arrived before the tick is older than the tick: a beat that waits in
+	// the box must not be mistaken for silence.
+	o.drain(ctx)
+	o.step(ctx, failover.Tick{})
+}
+
+// drain feeds the machine with what waits; o.stepping is held.
 func (o *owner) drain(ctx context.Context) {
 	for _, ev := range o.box.take() {
 		o.step(ctx, ev)
@@ -88,10 +106,6 @@ func (o *owner) drain(ctx context.Context) {
 // step feeds the machine with one event and starts what it asks for.
 func (o *owner) step(ctx context.Context, ev failover.Event) {
 	now := o.clock.Boot()
-	if o.lastStep != 0 && now-o.lastStep > stalledAfter {
-		o.note("agent.stalled", fmt.Sprintf("The agent did not run for %v.", (now-o.lastStep).Round(time.Millisecond)),
-			"the box was overloaded, stopped or suspended")
-	}
 	o.lastStep = now
 	actions := o.machine.Step(now, ev)
 	o.publish()
@@ -121,22 +135,33 @@ func (o *owner) note(kind, text, reason string, fields ...string) {
 	o.diary.note(o.name, kind, text, reason, fields...)
 }
 
+// tell writes a note of the machine down. What it says of the peer as a whole all
+// machines say; it is written once.
+func (o *owner) tell(n failover.Note) {
+	switch n.Kind {
+	case "link.up", "carrier.up", "peer.alive", "failure.minor", "failure.major":
+		if !o.speaks {
+			return
+		}
+	}
+	o.note(n.Kind, n.Text, n.Reason)
+}
+
 // act starts one action; nothing here waits.
 func (o *owner) act(ctx context.Context, action failover.Action) {
 	switch a := action.(type) {
 	case failover.SendPrepare:
-		o.spawn(func() { o.sendPrepare(ctx, a) })
+		o.sendPrepare(ctx, a)
 	case failover.SendAccept:
-		o.spawn(func() { o.sendAccept(ctx, a) })
+		o.sendAccept(ctx, a)
 	case failover.SendRenew:
-		o.spawn(func() { o.sendRenew(ctx, a) })
+		o.sendRenew(ctx, a)
 	case failover.SendRelease:
-		o.releases.Add(1)
-		o.spawn(func() { o.sendRelease(ctx, a) })
+		o.sendRelease(ctx, a)
 	case failover.TellChosen:
 		o.chosen.set(control.ChosenRequest{Volume: o.name, Chosen: a.Chosen})
 	case failover.TellLease:
-		o.lease.set(control.LeaseRequest{Volume: o.name, Epoch: a.Epoch, Until: int64(a.Until)})
+		o.leases.set(ctx, control.LeaseRequest{Volume: o.name, Epoch: a.Epoch, Until: int64(a.Until)})
 	case failover.Run:
 		o.course.start(ctx, a, func(err error) { o.stepDone(ctx, a.Step, err) })
 	case failover.TellHandOver:
@@ -145,7 +170,7 @@ func (o *owner) act(ctx context.Context, action failover.Action) {
 	case failover.Answer:
 		o.orders.answer(a.ID, a.Err)
 	case failover.Note:
-		o.note(a.Kind, a.Text, a.Reason)
+		o.tell(a)
 	default:
 		panic(fmt.Sprintf("agent: unknown action %T", action))
 	}
@@ -165,22 +190,50 @@ func text(err error) string {
 	return err.Error()
 }
 
+// ask sends a vote; the owner's end waits for the answer.
+func (o *owner) ask(ctx context.Context, voter arbiter.NodeID, vote ballot.Vote, done func(ballot.Reply, error)) {
+	o.wg.Add(1)
+	o.voters.ask(ctx, voter, vote, func(r ballot.Reply, err error) {
+		defer o.wg.Done()
+		done(r, err)
+	})
+}
+
 func (o *owner) sendPrepare(ctx context.Context, a failover.SendPrepare) {
-	reply, err := o.voters.prepare(ctx, a.Voter, arbiter.PrepareRequest{Volume: o.name, Epoch: a.Epoch, Known: a.Known})
-	o.box.post(failover.Prepared{Voter: a.Voter, Epoch: a.Epoch, Unreachable: err != nil, Reply: reply})
+	req := arbiter.PrepareRequest{Volume: o.name, Epoch: a.Epoch, Known: a.Known}
+	o.ask(ctx, a.Voter, ballot.Vote{Prepare: &req}, func(r ballot.Reply, err error) {
+		ev := failover.Prepared{Voter: a.Voter, Epoch: a.Epoch, Unreachable: err != nil || r.Prepare == nil}
+		if r.Prepare != nil {
+			ev.Reply = *r.Prepare
+		}
+		o.box.post(ev)
+	})
 }
 
 func (o *owner) sendAccept(ctx context.Context, a failover.SendAccept) {
-	reply, err := o.voters.accept(ctx, a.Voter, arbiter.AcceptRequest{Volume: o.name, Accepted: a.Proposal})
-	o.box.post(failover.AcceptedBy{Voter: a.Voter, Proposal: a.Proposal, Unreachable: err != nil, Reply: reply})
+	req := arbiter.AcceptRequest{Volume: o.name, Accepted: a.Proposal}
+	o.ask(ctx, a.Voter, ballot.Vote{Accept: &req}, func(r ballot.Reply, err error) {
+		ev := failover.AcceptedBy{Voter: a.Voter, Proposal: a.Proposal, Unreachable: err != nil || r.Accept == nil}
+		if r.Accept != nil {
+			ev.Reply = *r.Accept
+		}
+		o.box.post(ev)
+	})
 }
 
-// sendRenew notes the time before the request leaves: the grantor counts from
-// its receipt, so the holder's lease always ends first.
+// sendRenew takes the time of the step as the time of sending, which is before
+// any request leaves: the grantor counts from its receipt, so the holder's lease
+// always ends first.
 func (o *owner) sendRenew(ctx context.Context, a failover.SendRenew) {
-	sent := o.clock.Boot()
-	reply, err := o.voters.renew(ctx, a.Voter, arbiter.RenewRequest{Volume: o.name, Epoch: a.Epoch, Term: a.Term})
-	o.box.post(failover.Renewed{Voter: a.Voter, Epoch: a.Epoch, Sent: sent, Unreachable: err != nil, Reply: reply})
+	sent := o.lastStep
+	req := arbiter.RenewRequest{Volume: o.name, Epoch: a.Epoch, Term: a.Term}
+	o.ask(ctx, a.Voter, ballot.Vote{Renew: &req}, func(r ballot.Reply, err error) {
+		ev := failover.Renewed{Voter: a.Voter, Epoch: a.Epoch, Sent: sent, Unreachable: err != nil || r.Renew == nil}
+		if r.Renew != nil {
+			ev.Reply = *r.Renew
+		}
+		o.box.post(ev)
+	})
 }
 
 // voterName names a voter by its number, for people.
@@ -196,11 +249,14 @@ func (o *owner) voterName(v arbiter.NodeID) string {
 }
 
 func (o *owner) sendRelease(ctx context.Context, a failover.SendRelease) {
-	defer o.releases.Done()
-	// A lost release only costs the rest of the lease.
-	if err := o.voters.release(ctx, a.Voter, arbiter.ReleaseRequest{Volume: o.name, Epoch: a.Epoch}); err != nil {
-		o.note("lease.release-lost", o.voterName(a.Voter)+" was not told that the lease is over.", err.Error())
-	}
+	o.releases.Add(1)
+	req := arbiter.ReleaseRequest{Volume: o.name, Epoch: a.Epoch}
+	o.ask(ctx, a.Voter, ballot.Vote{Release: &req}, func(_ ballot.Reply, err error) {
+		defer o.releases.Done()
+		if err != nil { // a lost release only costs the rest of the lease
+			o.note("lease.release-lost", o.voterName(a.Voter)+" was not told that the lease is over.", err.Error())
+		}
+	})
 }
 
 // tellHandOver follows the releases: the peer's campaign must not meet a lease

@@ -14,6 +14,7 @@ import (
 
 	"gemel/node/api"
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/config"
 	"gemel/node/event"
 	"gemel/node/failover"
@@ -55,26 +56,18 @@ func (r *register) Release(_ context.Context, q arbiter.ReleaseRequest) error {
 	return nil
 }
 
+func (r *register) Votes(ctx context.Context, votes []ballot.Vote, answer ballot.Answer) error {
+	return ballot.Cast(ctx, r, votes, ballot.NoCode, answer)
+}
+
 // witnessDesk gives the register the API's shape.
 type witnessDesk struct {
 	api.Unsupported
 	r *register
 }
 
-func (w witnessDesk) Prepare(ctx context.Context, _ api.Caller, q arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	return w.r.Prepare(ctx, q)
-}
-
-func (w witnessDesk) Accept(ctx context.Context, _ api.Caller, q arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	return w.r.Accept(ctx, q)
-}
-
-func (w witnessDesk) Renew(ctx context.Context, _ api.Caller, q arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	return w.r.Renew(ctx, q)
-}
-
-func (w witnessDesk) Release(ctx context.Context, _ api.Caller, q arbiter.ReleaseRequest) error {
-	return w.r.Release(ctx, q)
+func (w witnessDesk) Votes(ctx context.Context, _ api.Caller, votes []ballot.Vote, answer ballot.Answer) error {
+	return w.r.Votes(ctx, votes, answer)
 }
 
 func (w witnessDesk) Status(context.Context, api.Caller) (api.Status, error) {

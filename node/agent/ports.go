@@ -6,6 +6,7 @@ import (
 
 	"gemel/node/api"
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/event"
 	"gemel/node/failover"
 	"gemel/node/replicator/control"
@@ -22,14 +23,9 @@ type Clock interface {
 	Boot() time.Duration
 }
 
-// Voter is one register of a volume, wherever it lies. An error means that no
-// answer came; a voter's "no" is a reply.
-type Voter interface {
-	Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error)
-	Accept(ctx context.Context, req arbiter.AcceptRequest) (arbiter.AcceptReply, error)
-	Renew(ctx context.Context, req arbiter.RenewRequest) (arbiter.RenewReply, error)
-	Release(ctx context.Context, req arbiter.ReleaseRequest) error
-}
+// Voter keeps a register of each volume, wherever they lie. A failure means that
+// no answer came; a voter's "no" is a reply.
+type Voter = ballot.Caster
 
 // Replica is this box's replicator. An error that wraps errReplicatorGone means
 // that no replicator process answers at all.
@@ -43,7 +39,8 @@ type Replica interface {
 	// Promote returns the block device to mount.
 	Promote(ctx context.Context, req control.PromoteRequest) (string, error)
 	Chosen(ctx context.Context, req control.ChosenRequest) error
-	Lease(ctx context.Context, req control.LeaseRequest) error
+	// Leases moves the ends of some volumes' leases; there is a reply for each.
+	Leases(ctx context.Context, req []control.LeaseRequest) ([]control.LeaseReply, error)
 	Demote(ctx context.Context, req control.DemoteRequest) error
 	Connect(ctx context.Context, req control.ConnectRequest) error
 	Protocol(ctx context.Context, req control.ProtocolRequest) error

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 )
 
 // How long a voter may take before it counts as unreachable. The machine asks
@@ -22,68 +23,46 @@ const (
 // errNoVoter is the answer of a voter that is not configured.
 var errNoVoter = errors.New("there is no such voter in the configuration")
 
-// voters finds the register behind a voter's number.
+// voters finds the way to a voter. All volumes of the node share it.
 type voters struct {
-	self    arbiter.NodeID
-	local   Voter
-	peer    Voter
-	witness Voter // nil: none configured
+	self arbiter.NodeID
+	ways [3]*way // nil: no such voter
 }
 
-func (v *voters) of(id arbiter.NodeID) (Voter, error) {
+// way is the way to one voter, with a courier for each kind of vote.
+type way struct{ prepare, accept, renew, release *courier }
+
+// newVoters ties the numbers of the voters to whoever answers for them; witness
+// may be nil.
+func newVoters(self arbiter.NodeID, local, peer, witness ballot.Caster) *voters {
+	v := &voters{self: self}
+	v.ways[self] = newWay(local, localVote, localVote, localVote, localVote)
+	v.ways[1-self] = newWay(peer, prepareWait, acceptWait, renewWait, releaseWait)
+	if witness != nil {
+		v.ways[arbiter.Witness] = newWay(witness, prepareWait, acceptWait, renewWait, releaseWait)
+	}
+	return v
+}
+
+func newWay(to ballot.Caster, prepare, accept, renew, release time.Duration) *way {
+	return &way{newCourier(to, prepare), newCourier(to, accept), newCourier(to, renew), newCourier(to, release)}
+}
+
+// ask sends a vote to a voter; done is called once, from any goroutine.
+func (v *voters) ask(ctx context.Context, id arbiter.NodeID, vote ballot.Vote, done func(ballot.Reply, error)) {
+	if int(id) >= len(v.ways) || v.ways[id] == nil {
+		done(ballot.Reply{}, errNoVoter)
+		return
+	}
+	w := v.ways[id]
 	switch {
-	case id == v.self:
-		return v.local, nil
-	case id < arbiter.Witness:
-		return v.peer, nil
-	case v.witness != nil:
-		return v.witness, nil
+	case vote.Prepare != nil:
+		w.prepare.post(ctx, vote, done)
+	case vote.Accept != nil:
+		w.accept.post(ctx, vote, done)
+	case vote.Renew != nil:
+		w.renew.post(ctx, vote, done)
 	default:
-		return nil, errNoVoter
+		w.release.post(ctx, vote, done)
 	}
-}
-
-// wait returns how long this voter may take.
-func (v *voters) wait(id arbiter.NodeID, remote time.Duration) time.Duration {
-	if id == v.self {
-		return localVote
-	}
-	return remote
-}
-
-func (v *voters) prepare(ctx context.Context, id arbiter.NodeID, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	return vote(ctx, v, id, prepareWait, func(ctx context.Context, to Voter) (arbiter.PrepareReply, error) {
-		return to.Prepare(ctx, req)
-	})
-}
-
-func (v *voters) accept(ctx context.Context, id arbiter.NodeID, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	return vote(ctx, v, id, acceptWait, func(ctx context.Context, to Voter) (arbiter.AcceptReply, error) {
-		return to.Accept(ctx, req)
-	})
-}
-
-func (v *voters) renew(ctx context.Context, id arbiter.NodeID, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	return vote(ctx, v, id, renewWait, func(ctx context.Context, to Voter) (arbiter.RenewReply, error) {
-		return to.Renew(ctx, req)
-	})
-}
-
-func (v *voters) release(ctx context.Context, id arbiter.NodeID, req arbiter.ReleaseRequest) error {
-	_, err := vote(ctx, v, id, releaseWait, func(ctx context.Context, to Voter) (struct{}, error) {
-		return struct{}{}, to.Release(ctx, req)
-	})
-	return err
-}
-
-func vote[T any](ctx context.Context, v *voters, id arbiter.NodeID, wait time.Duration,
-	ask func(context.Context, Voter) (T, error)) (T, error) {
-	to, err := v.of(id)
-	if err != nil {
-		var none T
-		return none, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, v.wait(id, wait))
-	defer cancel()
-	return ask(ctx, to)
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/event"
 	"gemel/node/identity"
 	"gemel/node/replicator/control"
@@ -29,11 +30,8 @@ type Handler interface {
 	// server has checked that its number is new.
 	Beat(ctx context.Context, from Caller, b Beat) (Beat, error)
 
-	// Votes come from data nodes only, for epochs that they own.
-	Prepare(ctx context.Context, from Caller, req arbiter.PrepareRequest) (arbiter.PrepareReply, error)
-	Accept(ctx context.Context, from Caller, req arbiter.AcceptRequest) (arbiter.AcceptReply, error)
-	Renew(ctx context.Context, from Caller, req arbiter.RenewRequest) (arbiter.RenewReply, error)
-	Release(ctx context.Context, from Caller, req arbiter.ReleaseRequest) error
+	// Votes come from data nodes only, for epochs that they own; see ballot.Caster.
+	Votes(ctx context.Context, from Caller, votes []ballot.Vote, answer ballot.Answer) error
 
 	// HandOver is the peer's word that a volume is free for this node.
 	HandOver(ctx context.Context, from Caller, h HandOver) error
@@ -86,10 +84,7 @@ type EventPage struct {
 // Paths. All are POST with a JSON body except PathStatus and PathEvents (GET).
 const (
 	PathBeat       = "/v1/beat"
-	PathPrepare    = "/v1/vote/prepare"
-	PathAccept     = "/v1/vote/accept"
-	PathRenew      = "/v1/vote/renew"
-	PathRelease    = "/v1/vote/release"
+	PathVotes      = "/v1/votes" // []ballot.Vote → a line of JSON per answer, as they come; see ballot.Write
 	PathHandOver   = "/v1/handover"
 	PathStatus     = "/v1/status"
 	PathEvents     = "/v1/events" // ?since=N&wait=MILLISECONDS
@@ -120,23 +115,8 @@ var errUnsupported = &Error{Code: CodeUnsupported, Message: "this daemon does no
 // Beat refuses.
 func (Unsupported) Beat(context.Context, Caller, Beat) (Beat, error) { return Beat{}, errUnsupported }
 
-// Prepare refuses.
-func (Unsupported) Prepare(context.Context, Caller, arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	return arbiter.PrepareReply{}, errUnsupported
-}
-
-// Accept refuses.
-func (Unsupported) Accept(context.Context, Caller, arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	return arbiter.AcceptReply{}, errUnsupported
-}
-
-// Renew refuses.
-func (Unsupported) Renew(context.Context, Caller, arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	return arbiter.RenewReply{}, errUnsupported
-}
-
-// Release refuses.
-func (Unsupported) Release(context.Context, Caller, arbiter.ReleaseRequest) error {
+// Votes refuses.
+func (Unsupported) Votes(context.Context, Caller, []ballot.Vote, ballot.Answer) error {
 	return errUnsupported
 }
 

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
+	"gemel/node/arbiter/ballot/ballottest"
 	"gemel/node/event"
 	"gemel/node/identity"
 	"gemel/node/replicator/control"
@@ -41,23 +43,23 @@ func (d *desk) Beat(_ context.Context, c Caller, b Beat) (Beat, error) {
 	return Beat{Node: "server1", Seq: b.Seq, Link: b.Link}, nil
 }
 
-func (d *desk) Prepare(_ context.Context, c Caller, r arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	d.note("prepare", c)
-	return arbiter.PrepareReply{OK: true, Record: arbiter.Record{Promised: r.Epoch}, Wait: 7}, nil
-}
-
-func (d *desk) Accept(_ context.Context, c Caller, r arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	d.note("accept", c)
-	return arbiter.AcceptReply{OK: true, Record: arbiter.Record{Accepted: r.Accepted}}, nil
-}
-
-func (d *desk) Renew(_ context.Context, c Caller, _ arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	d.note("renew", c)
-	return arbiter.RenewReply{Refusal: "old epoch"}, nil
-}
-
-func (d *desk) Release(_ context.Context, c Caller, _ arbiter.ReleaseRequest) error {
-	d.note("release", c)
+func (d *desk) Votes(_ context.Context, c Caller, votes []ballot.Vote, answer ballot.Answer) error {
+	for i, v := range votes {
+		switch {
+		case v.Prepare != nil:
+			d.note("prepare", c)
+			answer(i, ballot.Reply{Prepare: &arbiter.PrepareReply{OK: true, Record: arbiter.Record{Promised: v.Epoch()}, Wait: 7}})
+		case v.Accept != nil:
+			d.note("accept", c)
+			answer(i, ballot.Reply{Accept: &arbiter.AcceptReply{OK: true, Record: arbiter.Record{Accepted: v.Accept.Accepted}}})
+		case v.Renew != nil:
+			d.note("renew", c)
+			answer(i, ballot.Reply{Renew: &arbiter.RenewReply{Refusal: "old epoch"}})
+		case v.Release != nil:
+			d.note("release", c)
+			answer(i, ballot.Reply{})
+		}
+	}
 	return nil
 }
 
@@ -193,18 +195,18 @@ func TestEverythingArrives(t *testing.T) {
 	if err != nil || beat.Node != "server1" || beat.Link != "private" {
 		t.Errorf("beat: %+v, %v", beat, err)
 	}
-	p, err := c.Prepare(ctx, arbiter.PrepareRequest{Volume: "data", Epoch: own})
+	p, err := ballottest.Prepare(ctx, c, arbiter.PrepareRequest{Volume: "data", Epoch: own})
 	if err != nil || !p.OK || p.Record.Promised != own || p.Wait != 7 {
 		t.Errorf("prepare: %+v, %v", p, err)
 	}
-	a, err := c.Accept(ctx, arbiter.AcceptRequest{Volume: "data", Accepted: arbiter.Accepted{Epoch: own, Version: 1, Set: 2}})
+	a, err := ballottest.Accept(ctx, c, arbiter.AcceptRequest{Volume: "data", Accepted: arbiter.Accepted{Epoch: own, Version: 1, Set: 2}})
 	if err != nil || a.Record.Accepted.Set != 2 {
 		t.Errorf("accept: %+v, %v", a, err)
 	}
-	if r, err := c.Renew(ctx, arbiter.RenewRequest{Epoch: own}); err != nil || r.OK || r.Refusal != "old epoch" {
+	if r, err := ballottest.Renew(ctx, c, arbiter.RenewRequest{Epoch: own}); err != nil || r.OK || r.Refusal != "old epoch" {
 		t.Errorf("renew: %+v, %v", r, err)
 	}
-	if err := c.Release(ctx, arbiter.ReleaseRequest{Epoch: own}); err != nil {
+	if err := ballottest.Release(ctx, c, arbiter.ReleaseRequest{Epoch: own}); err != nil {
 		t.Error(err)
 	}
 	if err := c.HandOver(ctx, HandOver{Volume: "data", Epoch: own}); err != nil {
@@ -236,7 +238,7 @@ func TestWhoMayAsk(t *testing.T) {
 		if _, err := c.Beat(ctx, Beat{Node: name, Boot: "a", Seq: 1}); !errors.Is(err, forbidden) {
 			t.Errorf("beat of %s: %v", name, err)
 		}
-		if _, err := c.Prepare(ctx, arbiter.PrepareRequest{Epoch: 3}); !errors.Is(err, forbidden) {
+		if _, err := ballottest.Prepare(ctx, c, arbiter.PrepareRequest{Epoch: 3}); !errors.Is(err, forbidden) {
 			t.Errorf("vote of %s: %v", name, err)
 		}
 		if _, err := c.Status(ctx); err != nil {
@@ -248,16 +250,16 @@ func TestWhoMayAsk(t *testing.T) {
 	}
 	c := b.as(t, "server2")
 	for _, e := range []arbiter.Epoch{0, 2, 8} {
-		if _, err := c.Prepare(ctx, arbiter.PrepareRequest{Epoch: e}); !errors.Is(err, forbidden) {
+		if _, err := ballottest.Prepare(ctx, c, arbiter.PrepareRequest{Epoch: e}); !errors.Is(err, forbidden) {
 			t.Errorf("vote for epoch %d of the other node: %v", e, err)
 		}
-		if _, err := c.Accept(ctx, arbiter.AcceptRequest{Accepted: arbiter.Accepted{Epoch: e}}); !errors.Is(err, forbidden) {
+		if _, err := ballottest.Accept(ctx, c, arbiter.AcceptRequest{Accepted: arbiter.Accepted{Epoch: e}}); !errors.Is(err, forbidden) {
 			t.Errorf("accept for epoch %d: %v", e, err)
 		}
-		if _, err := c.Renew(ctx, arbiter.RenewRequest{Epoch: e}); !errors.Is(err, forbidden) {
+		if _, err := ballottest.Renew(ctx, c, arbiter.RenewRequest{Epoch: e}); !errors.Is(err, forbidden) {
 			t.Errorf("renew for epoch %d: %v", e, err)
 		}
-		if err := c.Release(ctx, arbiter.ReleaseRequest{Epoch: e}); !errors.Is(err, forbidden) {
+		if err := ballottest.Release(ctx, c, arbiter.ReleaseRequest{Epoch: e}); !errors.Is(err, forbidden) {
 			t.Errorf("release for epoch %d: %v", e, err)
 		}
 	}

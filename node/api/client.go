@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"time"
 
-	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/replicator/control"
 )
 
@@ -66,7 +66,7 @@ func NewUnixClient(socket string) *Client {
 
 func transport(timeout time.Duration) *http.Transport {
 	return &http.Transport{
-		MaxIdleConnsPerHost:   4,
+		MaxIdleConnsPerHost:   16,              // as many requests as an agent sends at once
 		IdleConnTimeout:       idleTimeout / 2, // we close first, so that a request never meets a closing server
 		ExpectContinueTimeout: timeout,
 		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
@@ -86,25 +86,25 @@ func (c *Client) Beat(ctx context.Context, b Beat) (Beat, error) {
 	return quick[Beat](ctx, c, PathBeat, b)
 }
 
-// Prepare asks a voter for its promise.
-func (c *Client) Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	return quick[arbiter.PrepareReply](ctx, c, PathPrepare, req)
-}
-
-// Accept asks a voter to record an in-sync set.
-func (c *Client) Accept(ctx context.Context, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	return quick[arbiter.AcceptReply](ctx, c, PathAccept, req)
-}
-
-// Renew asks a voter to honour the lease.
-func (c *Client) Renew(ctx context.Context, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	return quick[arbiter.RenewReply](ctx, c, PathRenew, req)
-}
-
-// Release gives a lease back.
-func (c *Client) Release(ctx context.Context, req arbiter.ReleaseRequest) error {
-	_, err := quick[nothing](ctx, c, PathRelease, req)
-	return err
+// Votes asks for many votes at once; answers come one by one. Above ballot.Max
+// they are refused.
+func (c *Client) Votes(ctx context.Context, votes []ballot.Vote, answer ballot.Answer) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	resp, err := c.request(ctx, http.MethodPost, PathVotes, votes)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		_, err := finish[nothing](c, resp, PathVotes)
+		return err
+	}
+	if err := ballot.Read(resp.Body, len(votes), answer); err != nil {
+		return unreachable(c.name, err)
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64)) // its end, so that the connection can be used again
+	return nil
 }
 
 // HandOver tells the peer that a volume is free for it.
@@ -196,24 +196,39 @@ func quick[Reply any](ctx context.Context, c *Client, path string, req any) (Rep
 
 // call sends one request and decodes its reply.
 func call[Reply any](ctx context.Context, c *Client, method, path string, req any) (Reply, error) {
-	var reply Reply
+	resp, err := c.request(ctx, method, path, req)
+	if err != nil {
+		var none Reply
+		return none, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return finish[Reply](c, resp, path)
+}
+
+// request sends one request; the reply's body is the caller's to close.
+func (c *Client) request(ctx context.Context, method, path string, req any) (*http.Response, error) {
 	var content io.Reader
 	if req != nil {
 		raw, err := json.Marshal(req)
 		if err != nil {
-			return reply, fmt.Errorf("call %s: %w", path, err)
+			return nil, fmt.Errorf("call %s: %w", path, err)
 		}
 		content = bytes.NewReader(raw)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
 	if err != nil {
-		return reply, fmt.Errorf("call %s: %w", path, err)
+		return nil, fmt.Errorf("call %s: %w", path, err)
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return reply, unreachable(c.name, err)
+		return nil, unreachable(c.name, err)
 	}
-	defer func() { _ = resp.Body.Close() }()
+	return resp, nil
+}
+
+// finish reads a reply to its end.
+func finish[Reply any](c *Client, resp *http.Response, path string) (Reply, error) {
+	var reply Reply
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxReply+1))
 	if err != nil {
 		return reply, unreachable(c.name, err)

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 )
 
 // nothing is the body of a request or reply that says nothing.
@@ -35,10 +35,7 @@ func (s *Server) routes(who identify) http.Handler {
 	mux := http.NewServeMux()
 	for _, rt := range []route{
 		{PathBeat, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.beat)},
-		{PathPrepare, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.prepare)},
-		{PathAccept, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.accept)},
-		{PathRenew, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.renew)},
-		{PathRelease, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.release)},
+		{PathVotes, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.votes)},
 		{PathHandOver, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(said(h.HandOver))},
 		{PathStatus, http.MethodGet, anyone, quickLimit, CodeFailed, s.status},
 		{PathEvents, http.MethodGet, anyone, waitMax + quickLimit, CodeFailed, s.events},
@@ -106,9 +103,16 @@ func (s *Server) wrap(rt route, who identify) http.Handler {
 			s.fail(ctx, w, r, c, named(err, rt.fallback))
 			return
 		}
+		if answers, ok := reply.(stream); ok {
+			answers(ctx, w)
+			return
+		}
 		send(w, http.StatusOK, reply)
 	})
 }
+
+// stream is a reply that is written as it comes.
+type stream func(ctx context.Context, w http.ResponseWriter)
 
 // read takes the body in, within its limits of size and time.
 func read(w http.ResponseWriter, r *http.Request) ([]byte, *Error) {
@@ -176,32 +180,29 @@ func (s *Server) beat(ctx context.Context, c Caller, b Beat) (Beat, error) {
 	return s.handler.Beat(ctx, c, b)
 }
 
-func (s *Server) prepare(ctx context.Context, c Caller, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	if err := s.owns(c, req.Epoch); err != nil {
-		return arbiter.PrepareReply{}, err
+func (s *Server) votes(_ context.Context, c Caller, votes []ballot.Vote) (any, error) {
+	if len(votes) > ballot.Max {
+		return nil, &Error{Code: CodeTooLarge, Message: fmt.Sprintf("%d votes in one request; at most %d are taken", len(votes), ballot.Max)}
 	}
-	return s.handler.Prepare(ctx, c, req)
+	for _, v := range votes {
+		if err := s.owns(c, v.Epoch()); err != nil {
+			return nil, err
+		}
+	}
+	return stream(func(ctx context.Context, w http.ResponseWriter) {
+		// What is missing when the caller or the time is gone, the caller sees.
+		_ = ballot.Write(ctx, w, http.NewResponseController(w).Flush, votes, counter{s.handler, c})
+	}), nil
 }
 
-func (s *Server) accept(ctx context.Context, c Caller, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	if err := s.owns(c, req.Accepted.Epoch); err != nil {
-		return arbiter.AcceptReply{}, err
-	}
-	return s.handler.Accept(ctx, c, req)
+// counter takes the votes of one caller.
+type counter struct {
+	handler Handler
+	caller  Caller
 }
 
-func (s *Server) renew(ctx context.Context, c Caller, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	if err := s.owns(c, req.Epoch); err != nil {
-		return arbiter.RenewReply{}, err
-	}
-	return s.handler.Renew(ctx, c, req)
-}
-
-func (s *Server) release(ctx context.Context, c Caller, req arbiter.ReleaseRequest) (nothing, error) {
-	if err := s.owns(c, req.Epoch); err != nil {
-		return nothing{}, err
-	}
-	return nothing{}, s.handler.Release(ctx, c, req)
+func (k counter) Votes(ctx context.Context, votes []ballot.Vote, answer ballot.Answer) error {
+	return k.handler.Votes(ctx, k.caller, votes, answer)
 }
 
 func (s *Server) status(ctx context.Context, c Caller, _ *http.Request, _ []byte) (any, error) {

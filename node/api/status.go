@@ -97,18 +97,34 @@ type Running struct {
 	Restarts int    `json:"restarts"`
 }
 
-// Beat is a numbered heartbeat. It travels on every link, both ways: the body
-// of the request and of the reply.
+// Beat is a numbered heartbeat of a node. It travels on every link, both ways: the
+// body of the request and of the reply. It carries what its node says of its
+// volumes as far as the other does not have it yet: every change has a version,
+// and each side tells up to which it has all of the other's.
 type Beat struct {
-	Node    string       `json:"node"`
-	Boot    string       `json:"boot"` // changes with every start of the agent
-	Seq     uint64       `json:"seq"`
-	Link    string       `json:"link"`
-	Volumes []BeatVolume `json:"volumes"`
+	Node string `json:"node"`
+	Boot string `json:"boot"` // changes with every start of the agent
+	Seq  uint64 `json:"seq"`
+	Link string `json:"link"`
+	// Volumes are the words that changed after version Since, up to Upto, oldest
+	// first; at most MaxBeatVolumes. More: there are newer ones, which the next
+	// beat brings.
+	Volumes []BeatVolume `json:"volumes,omitempty"`
+	Since   uint64       `json:"since"`
+	Upto    uint64       `json:"upto"`
+	More    bool         `json:"more,omitempty"`
+	// Has is the version up to which the sender has all words of HasOf, a start of
+	// the receiver's agent.
+	Has   uint64 `json:"has"`
+	HasOf string `json:"has_of,omitempty"`
 }
+
+// MaxBeatVolumes bounds the volumes of one beat, which must stay below MaxRequest.
+const MaxBeatVolumes = 100
 
 // BeatVolume is what a heartbeat tells of one volume.
 type BeatVolume struct {
+	Version    uint64           `json:"version"` // of this word, among all words of its agent
 	Name       string           `json:"name"`
 	Role       string           `json:"role"`    // Primary while taking over, serving or leaving
 	Serving    bool             `json:"serving"` // Primary with its course complete

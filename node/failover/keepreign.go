@@ -93,7 +93,9 @@ func (m *Machine) renew() {
 	if m.now < m.nextRenew || m.again {
 		return
 	}
-	m.nextRenew = m.now + m.cfg.Renew
+	// At whole multiples of the interval, so that the agent can ask for all volumes
+	// at once. The first comes sooner by that, none later.
+	m.nextRenew = m.now + m.cfg.Renew - m.now%m.cfg.Renew
 	for _, v := range m.voters() {
 		m.do(SendRenew{Voter: v, Epoch: m.prop.Epoch(), Term: m.cfg.Lease})
 	}

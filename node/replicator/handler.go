@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/block"
 	"gemel/node/replicator/control"
 	"gemel/node/replicator/meta"
@@ -193,6 +194,11 @@ func (d *daemon) Release(_ context.Context, q arbiter.ReleaseRequest) error {
 	}
 	v.Release(q)
 	return nil
+}
+
+// Votes gives each vote to its volume's register.
+func (d *daemon) Votes(ctx context.Context, votes []ballot.Vote, answer ballot.Answer) error {
+	return ballot.Cast(ctx, d, votes, control.CodeOf, answer)
 }
 
 // refusal gives a volume's refusal its stable code.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot/ballottest"
 	"gemel/node/block"
 	"gemel/node/config"
 	"gemel/node/frontend/frontendtest/proof"
@@ -115,7 +116,7 @@ func (o *ordeal) rule(node int) {
 	o.reign.Version, o.reign.Set = o.reign.Version+1, arbiter.Only(arbiter.NodeID(node))
 	o.node[node].until(o.T, "the replica is open", func(s control.VolumeState) bool { return s.Problem == "" })
 	o.eventually("the lease of the old Primary is over", func() bool {
-		reply, err := o.node[node].client.Prepare(o.Context(), arbiter.PrepareRequest{Volume: "data", Epoch: o.reign.Epoch})
+		reply, err := ballottest.Prepare(o.Context(), o.node[node].client, arbiter.PrepareRequest{Volume: "data", Epoch: o.reign.Epoch})
 		return err == nil && reply.OK
 	})
 	o.device = o.node[node].promote(o.T, o.reign, false)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot/ballottest"
 	"gemel/node/block"
 	"gemel/node/config"
 	"gemel/node/identity"
@@ -163,11 +164,11 @@ func (b *box) create(t *testing.T) {
 // accept lets a box's register promise the epoch and accept the set.
 func (b *box) accept(t *testing.T, a arbiter.Accepted) {
 	t.Helper()
-	p, err := b.client.Prepare(t.Context(), arbiter.PrepareRequest{Volume: "data", Epoch: a.Epoch})
+	p, err := ballottest.Prepare(t.Context(), b.client, arbiter.PrepareRequest{Volume: "data", Epoch: a.Epoch})
 	if err != nil || !p.OK {
 		t.Fatalf("%s prepare: %+v, %v", b.cfg.Node, p, err)
 	}
-	r, err := b.client.Accept(t.Context(), arbiter.AcceptRequest{Volume: "data", Accepted: a})
+	r, err := ballottest.Accept(t.Context(), b.client, arbiter.AcceptRequest{Volume: "data", Accepted: a})
 	if err != nil || !r.OK {
 		t.Fatalf("%s accept %+v: %+v, %v", b.cfg.Node, a, r, err)
 	}
@@ -334,7 +335,7 @@ func TestAMissingDeviceComesBack(t *testing.T) {
 	}
 	one.run(t)
 	one.until(t, "missing", func(s control.VolumeState) bool { return strings.Contains(s.Problem, "no such file") })
-	if _, err := one.client.Prepare(t.Context(), arbiter.PrepareRequest{Volume: "data", Epoch: 2}); control.CodeOf(err) != control.CodeNotRunning {
+	if _, err := ballottest.Prepare(t.Context(), one.client, arbiter.PrepareRequest{Volume: "data", Epoch: 2}); control.CodeOf(err) != control.CodeNotRunning {
 		t.Errorf("a vote without a register: %v", err)
 	}
 	if err := one.client.Demote(t.Context(), control.DemoteRequest{Volume: "data"}); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot/ballottest"
 	"gemel/node/block"
 	"gemel/node/config"
 	"gemel/node/identity"
@@ -126,11 +127,11 @@ func (b *manyBox) reign(t *testing.T, name string) {
 	t.Helper()
 	node := arbiter.NodeID(b.cfg.SelfIndex())
 	a := arbiter.Accepted{Epoch: arbiter.Epoch(0).NextFor(node), Version: 1, Set: arbiter.Only(node)}
-	p, err := b.client.Prepare(t.Context(), arbiter.PrepareRequest{Volume: name, Epoch: a.Epoch})
+	p, err := ballottest.Prepare(t.Context(), b.client, arbiter.PrepareRequest{Volume: name, Epoch: a.Epoch})
 	if err != nil || !p.OK {
 		t.Fatalf("%s: prepare: %+v, %v", name, p, err)
 	}
-	r, err := b.client.Accept(t.Context(), arbiter.AcceptRequest{Volume: name, Accepted: a})
+	r, err := ballottest.Accept(t.Context(), b.client, arbiter.AcceptRequest{Volume: name, Accepted: a})
 	if err != nil || !r.OK {
 		t.Fatalf("%s: accept: %+v, %v", name, r, err)
 	}

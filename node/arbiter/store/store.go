@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -124,16 +125,12 @@ func (f *File) Volumes() []string {
 	return names
 }
 
-// Save stores a volume's record. On an error the stored record may be the old
-// or the new one: the caller must not answer, and must store again before it
-// relies on either.
-func (f *File) Save(volume string, record arbiter.Record) error {
-	next := content{Cluster: f.content.Cluster, Records: map[string]arbiter.Record{volume: record}}
-	for name, held := range f.content.Records {
-		if name != volume {
-			next.Records[name] = held
-		}
-	}
+// Save stores the records of some volumes, all in one step. On an error the stored
+// records may be the old or the new ones: the caller must not answer, and must
+// store again before it relies on either.
+func (f *File) Save(records map[string]arbiter.Record) error {
+	next := content{Cluster: f.content.Cluster, Records: maps.Clone(f.content.Records)}
+	maps.Copy(next.Records, records)
 	if err := f.write(next); err != nil {
 		return err
 	}

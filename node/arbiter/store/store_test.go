@@ -29,7 +29,7 @@ func open(t *testing.T, path string) *File {
 func TestBytesAreAsDocumented(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "witness")
 	f := open(t, path)
-	if err := f.Save("data", record); err != nil {
+	if err := f.Save(map[string]arbiter.Record{"data": record}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)
@@ -48,7 +48,7 @@ func TestRecordsSurviveReopening(t *testing.T) {
 		t.Error("an unknown volume is not fresh")
 	}
 	for _, name := range []string{"data", "home"} {
-		if err := f.Save(name, record); err != nil {
+		if err := f.Save(map[string]arbiter.Record{name: record}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -110,7 +110,7 @@ func TestOtherClustersFileIsRefused(t *testing.T) {
 func TestHalfWrittenSuccessorIsIgnored(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "witness")
 	f := open(t, path)
-	if err := errors.Join(f.Save("data", record), f.Close(), os.WriteFile(path+".new", []byte("gem"), 0o600)); err != nil {
+	if err := errors.Join(f.Save(map[string]arbiter.Record{"data": record}), f.Close(), os.WriteFile(path+".new", []byte("gem"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if got := open(t, path).Get("data"); got != record {

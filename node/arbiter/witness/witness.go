@@ -5,13 +5,14 @@
 package witness
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 )
 
 // Errors that callers decide on. A refused vote is no error: it stands in the reply.
@@ -28,11 +29,11 @@ const (
 	maxName    = 128 // bytes
 )
 
-// Store keeps records; store.File is one. Save returns when the record is
-// stable. Calls never overlap.
+// Store keeps records; store.File is one. Save returns when the records are
+// stable, all of them or, with an error, perhaps none. Calls never overlap.
 type Store interface {
 	Get(volume string) arbiter.Record
-	Save(volume string, record arbiter.Record) error
+	Save(records map[string]arbiter.Record) error
 }
 
 // Witness votes on the volumes of one cluster. It is safe for concurrent use.
@@ -57,52 +58,6 @@ func New(cluster string, store Store, clock func() time.Duration, term time.Dura
 	}
 }
 
-// Prepare asks for the promise to refuse lower epochs. caller is the data node
-// that asks, as its certificate says.
-func (w *Witness) Prepare(
-	_ context.Context, cluster string, caller arbiter.NodeID, req arbiter.PrepareRequest,
-) (reply arbiter.PrepareReply, err error) {
-	err = w.vote(cluster, caller, req.Volume, req.Epoch, func(r *arbiter.Register) bool {
-		var persist bool
-		reply, persist = r.Prepare(w.clock(), req.Epoch, req.Known)
-		return persist
-	})
-	return reply, err
-}
-
-// Accept asks to record an in-sync set.
-func (w *Witness) Accept(
-	_ context.Context, cluster string, caller arbiter.NodeID, req arbiter.AcceptRequest,
-) (reply arbiter.AcceptReply, err error) {
-	err = w.vote(cluster, caller, req.Volume, req.Accepted.Epoch, func(r *arbiter.Register) bool {
-		var persist bool
-		reply, persist = r.Accept(w.clock(), req.Accepted)
-		return persist
-	})
-	return reply, err
-}
-
-// Renew asks to honour the caller's lease for a term from now.
-func (w *Witness) Renew(
-	_ context.Context, cluster string, caller arbiter.NodeID, req arbiter.RenewRequest,
-) (reply arbiter.RenewReply, err error) {
-	err = w.vote(cluster, caller, req.Volume, req.Epoch, func(r *arbiter.Register) bool {
-		reply = r.Renew(w.clock(), req.Epoch, req.Term)
-		return false
-	})
-	return reply, err
-}
-
-// Release gives the caller's lease back.
-func (w *Witness) Release(
-	_ context.Context, cluster string, caller arbiter.NodeID, req arbiter.ReleaseRequest,
-) error {
-	return w.vote(cluster, caller, req.Volume, req.Epoch, func(r *arbiter.Register) bool {
-		r.Release(req.Epoch)
-		return false
-	})
-}
-
 // Record returns what the witness holds of a volume, for status.
 func (w *Witness) Record(volume string) arbiter.Record {
 	w.mu.Lock()
@@ -110,37 +65,92 @@ func (w *Witness) Record(volume string) arbiter.Record {
 	return w.register(volume).Record
 }
 
-// vote lets ask change a copy of the volume's register, and makes the copy the
-// register once its record is stable. One vote at a time: a vote is one small
-// fsync, and there are few.
-func (w *Witness) vote(
-	cluster string, caller arbiter.NodeID, volume string, epoch arbiter.Epoch, ask func(*arbiter.Register) bool,
-) error {
+// Votes takes votes of the data node caller, as its certificate says, in order. What they change becomes stable
+// together, and only then they are answered: a hundred volumes cost one write.
+// There is a reply or an error for each.
+func (w *Witness) Votes(cluster string, caller arbiter.NodeID, votes []ballot.Vote) ([]ballot.Reply, []error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.check(cluster, caller, volume, epoch); err != nil {
-		return err
-	}
-	next := w.register(volume)
-	if ask(&next) {
-		if err := w.store.Save(volume, next.Record); err != nil {
-			return fmt.Errorf("vote on volume %q: %w", volume, err)
+	replies, errs := make([]ballot.Reply, len(votes)), make([]error, len(votes))
+	next, dirty := map[string]arbiter.Register{}, map[string]arbiter.Record{}
+	for i := range votes {
+		volume := votes[i].Volume()
+		r, staged := next[volume]
+		if !staged {
+			if errs[i] = w.check(cluster, caller, volume, votes[i].Epoch(), len(next)); errs[i] != nil {
+				continue
+			}
+			r = w.register(volume)
+		} else if errs[i] = owned(caller, votes[i].Epoch()); errs[i] != nil {
+			continue
 		}
+		var persist bool
+		if replies[i], persist = w.ask(&r, &votes[i]); persist {
+			dirty[volume] = r.Record
+		}
+		next[volume] = r
 	}
-	w.registers[volume] = next
-	return nil
+	w.keep(votes, next, dirty, errs)
+	return replies, errs
 }
 
-func (w *Witness) check(cluster string, caller arbiter.NodeID, volume string, epoch arbiter.Epoch) error {
+// keep makes the changed records stable and then the registers the witness's. A
+// register whose record may not be stable stays as it was, and nobody is
+// answered from it.
+func (w *Witness) keep(votes []ballot.Vote, next map[string]arbiter.Register, dirty map[string]arbiter.Record, errs []error) {
+	var failed error
+	if len(dirty) > 0 {
+		failed = w.store.Save(dirty)
+	}
+	if failed != nil {
+		for i := range votes {
+			if _, lost := dirty[votes[i].Volume()]; lost && errs[i] == nil {
+				errs[i] = fmt.Errorf("vote on volume %q: %w", votes[i].Volume(), failed)
+			}
+		}
+		for volume := range dirty {
+			delete(next, volume)
+		}
+	}
+	maps.Copy(w.registers, next)
+}
+
+// ask lets a vote change a copy of its register.
+func (w *Witness) ask(r *arbiter.Register, v *ballot.Vote) (reply ballot.Reply, persist bool) {
+	now := w.clock()
+	switch {
+	case v.Prepare != nil:
+		p, changed := r.Prepare(now, v.Prepare.Epoch, v.Prepare.Known)
+		return ballot.Reply{Prepare: &p}, changed
+	case v.Accept != nil:
+		a, changed := r.Accept(now, v.Accept.Accepted)
+		return ballot.Reply{Accept: &a}, changed
+	case v.Renew != nil:
+		n := r.Renew(now, v.Renew.Epoch, v.Renew.Term)
+		return ballot.Reply{Renew: &n}, false
+	case v.Release != nil:
+		r.Release(v.Release.Epoch)
+	}
+	return ballot.Reply{}, false
+}
+
+// check refuses what the caller may not ask; more is how many volumes more are
+// being taken in.
+func (w *Witness) check(cluster string, caller arbiter.NodeID, volume string, epoch arbiter.Epoch, more int) error {
 	_, known := w.registers[volume]
 	switch {
 	case cluster != w.cluster:
 		return fmt.Errorf("%w: %q, this witness serves %q", ErrCluster, cluster, w.cluster)
 	case volume == "" || len(volume) > maxName:
 		return fmt.Errorf("%w: at most %d bytes", ErrVolume, maxName)
-	case !known && len(w.registers) >= maxVolumes:
+	case !known && len(w.registers)+more >= maxVolumes:
 		return fmt.Errorf("%w: %d already", ErrFull, maxVolumes)
-	case epoch.Owner() != caller:
+	}
+	return owned(caller, epoch)
+}
+
+func owned(caller arbiter.NodeID, epoch arbiter.Epoch) error {
+	if epoch.Owner() != caller {
 		return fmt.Errorf("%w: epoch %d is of node %d, node %d asked", ErrCaller, epoch, epoch.Owner(), caller)
 	}
 	return nil

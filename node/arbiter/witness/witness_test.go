@@ -1,8 +1,8 @@
 package witness
 
 import (
-	"context"
 	"errors"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/arbiter/store"
 )
 
@@ -19,6 +20,7 @@ const term = 8 * time.Second
 type memory struct {
 	records map[string]arbiter.Record
 	err     error
+	saves   int
 }
 
 func (m *memory) Get(volume string) arbiter.Record {
@@ -28,9 +30,10 @@ func (m *memory) Get(volume string) arbiter.Record {
 	return arbiter.Record{Fresh: true}
 }
 
-func (m *memory) Save(volume string, record arbiter.Record) error {
+func (m *memory) Save(records map[string]arbiter.Record) error {
+	m.saves++
 	if m.err == nil {
-		m.records[volume] = record
+		maps.Copy(m.records, records)
 	}
 	return m.err
 }
@@ -41,8 +44,61 @@ func newWitness(now *time.Duration) (*Witness, *memory) {
 }
 
 func prepare(w *Witness, volume string, epoch arbiter.Epoch) (arbiter.PrepareReply, error) {
-	req := arbiter.PrepareRequest{Volume: volume, Epoch: epoch}
-	return w.Prepare(context.Background(), "lab", epoch.Owner(), req)
+	r, err := ask(w, "lab", epoch.Owner(), ballot.Vote{Prepare: &arbiter.PrepareRequest{Volume: volume, Epoch: epoch}})
+	if err != nil {
+		return arbiter.PrepareReply{}, err
+	}
+	return *r.Prepare, nil
+}
+
+func ask(w *Witness, cluster string, caller arbiter.NodeID, v ballot.Vote) (ballot.Reply, error) {
+	replies, errs := w.Votes(cluster, caller, []ballot.Vote{v})
+	return replies[0], errs[0]
+}
+
+// preparing is a vote for the promise of epoch 4.
+func preparing(volume string) ballot.Vote {
+	return ballot.Vote{Prepare: &arbiter.PrepareRequest{Volume: volume, Epoch: 4}}
+}
+
+func TestManyVotesAreStoredAtOnce(t *testing.T) {
+	now := time.Duration(0)
+	w, m := newWitness(&now)
+	now = term // leases of before the start are over
+	set := arbiter.Accepted{Epoch: 4, Version: 1, Set: 1}
+	votes := []ballot.Vote{preparing("data"), preparing("home"), {Accept: &arbiter.AcceptRequest{Volume: "data", Accepted: set}},
+		{Prepare: &arbiter.PrepareRequest{Volume: "data", Epoch: 5}}, {Renew: &arbiter.RenewRequest{Volume: "home", Epoch: 4, Term: term}}}
+	replies, errs := w.Votes("lab", 0, votes)
+	if !errors.Is(errs[3], ErrCaller) || errors.Join(errs[0], errs[1], errs[2], errs[4]) != nil {
+		t.Fatal(errs)
+	}
+	if !replies[0].Prepare.OK || !replies[1].Prepare.OK || !replies[2].Accept.OK || replies[4].Renew == nil {
+		t.Errorf("replies %+v", replies)
+	}
+	if m.saves != 1 || m.records["data"].Accepted != set || m.records["home"].Promised != 4 {
+		t.Errorf("%d writes left %+v", m.saves, m.records)
+	}
+}
+
+// A write that fails answers for what was to be stored, and for nothing else.
+func TestAFailedWriteAnswersNobodyWhoRestsOnIt(t *testing.T) {
+	now := time.Duration(0)
+	w, m := newWitness(&now)
+	now = term // leases of before the start are over
+	if _, errs := w.Votes("lab", 0, []ballot.Vote{preparing("home")}); errs[0] != nil {
+		t.Fatal(errs)
+	}
+	m.err = errors.New("disk full")
+	renew := func(volume string) ballot.Vote {
+		return ballot.Vote{Renew: &arbiter.RenewRequest{Volume: volume, Epoch: 4, Term: term}}
+	}
+	replies, errs := w.Votes("lab", 0, []ballot.Vote{preparing("data"), renew("data"), renew("home")})
+	if !errors.Is(errs[0], m.err) || !errors.Is(errs[1], m.err) || errs[2] != nil || replies[2].Renew == nil {
+		t.Errorf("%+v, %v", replies, errs)
+	}
+	if w.Record("data").Promised != 0 || w.Record("home").Promised != 4 {
+		t.Errorf("records %+v, %+v", w.Record("data"), w.Record("home"))
+	}
 }
 
 func TestVolumesAreApart(t *testing.T) {
@@ -86,8 +142,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		{"lab", 0, strings.Repeat("v", maxName+1), ErrVolume},
 	}
 	for _, c := range cases {
-		req := arbiter.PrepareRequest{Volume: c.volume, Epoch: 4}
-		if _, err := w.Prepare(context.Background(), c.cluster, c.caller, req); !errors.Is(err, c.want) {
+		if _, err := ask(w, c.cluster, c.caller, preparing(c.volume)); !errors.Is(err, c.want) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -103,13 +158,12 @@ func TestARestartedWitnessKeepsPromisesAndWaitsForLeases(t *testing.T) {
 		}
 		return New("lab", f, func() time.Duration { return now }, term), f
 	}
-	ctx := context.Background()
 	w, f := run()
 	set := arbiter.Accepted{Epoch: 4, Version: 2, Set: arbiter.Both}
 	_, first := prepare(w, "data", 4)
-	accepted, second := w.Accept(ctx, "lab", 0, arbiter.AcceptRequest{Volume: "data", Accepted: set})
-	renewed, third := w.Renew(ctx, "lab", 0, arbiter.RenewRequest{Volume: "data", Epoch: 4, Term: term})
-	if err := errors.Join(first, second, third, f.Close()); err != nil || !accepted.OK || !renewed.OK {
+	accepted, second := ask(w, "lab", 0, ballot.Vote{Accept: &arbiter.AcceptRequest{Volume: "data", Accepted: set}})
+	renewed, third := ask(w, "lab", 0, ballot.Vote{Renew: &arbiter.RenewRequest{Volume: "data", Epoch: 4, Term: term}})
+	if err := errors.Join(first, second, third, f.Close()); err != nil || !accepted.Accept.OK || !renewed.Renew.OK {
 		t.Fatalf("%+v, %+v, %v", accepted, renewed, err)
 	}
 	w, f = run()
@@ -117,7 +171,7 @@ func TestARestartedWitnessKeepsPromisesAndWaitsForLeases(t *testing.T) {
 	if reply, err := prepare(w, "data", 5); err != nil || reply.Wait != term || reply.Record.Accepted != set {
 		t.Errorf("just restarted: %+v, %v", reply, err)
 	}
-	if err := w.Release(ctx, "lab", 0, arbiter.ReleaseRequest{Volume: "data", Epoch: 4}); err != nil {
+	if _, err := ask(w, "lab", 0, ballot.Vote{Release: &arbiter.ReleaseRequest{Volume: "data", Epoch: 4}}); err != nil {
 		t.Error(err)
 	}
 	if reply, err := prepare(w, "data", 5); err != nil || !reply.OK {

@@ -6,11 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
 
-	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 )
 
 // ErrNoReplicator is wrapped by errors of a Client when the replicator does not
@@ -38,7 +39,7 @@ func NewClient(path string) *Client {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
-		MaxIdleConnsPerHost: 8,
+		MaxIdleConnsPerHost: 16,
 	}
 	return &Client{http: &http.Client{Transport: transport}, path: path}
 }
@@ -78,6 +79,15 @@ func (c *Client) Chosen(ctx context.Context, q ChosenRequest) error {
 func (c *Client) Lease(ctx context.Context, q LeaseRequest) error {
 	_, err := post[struct{}](ctx, c, PathLease, q, callTimeout)
 	return err
+}
+
+// Leases moves the ends of many leases; the replies are in the order of q.
+func (c *Client) Leases(ctx context.Context, q []LeaseRequest) ([]LeaseReply, error) {
+	replies, err := post[[]LeaseReply](ctx, c, PathLeases, q, callTimeout)
+	if err == nil && len(replies) != len(q) {
+		err = fmt.Errorf("replicator %s: %d replies to %d leases", PathLeases, len(replies), len(q))
+	}
+	return replies, err
 }
 
 // Demote makes the replica Secondary.
@@ -122,25 +132,24 @@ func (c *Client) Resync(ctx context.Context, q ResyncRequest) error {
 	return err
 }
 
-// Prepare asks this node's register for a promise.
-func (c *Client) Prepare(ctx context.Context, q arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	return post[arbiter.PrepareReply](ctx, c, PathPrepare, q, callTimeout)
-}
-
-// Accept asks this node's register to record a set.
-func (c *Client) Accept(ctx context.Context, q arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
-	return post[arbiter.AcceptReply](ctx, c, PathAccept, q, callTimeout)
-}
-
-// Renew asks this node's register to honour a lease.
-func (c *Client) Renew(ctx context.Context, q arbiter.RenewRequest) (arbiter.RenewReply, error) {
-	return post[arbiter.RenewReply](ctx, c, PathRenew, q, callTimeout)
-}
-
-// Release gives a lease back.
-func (c *Client) Release(ctx context.Context, q arbiter.ReleaseRequest) error {
-	_, err := post[struct{}](ctx, c, PathRelease, q, callTimeout)
-	return err
+// Votes asks this node's registers for many votes; answers come one by one.
+func (c *Client) Votes(ctx context.Context, all []ballot.Vote, answer ballot.Answer) error {
+	body, err := json.Marshal(all)
+	if err != nil {
+		return fmt.Errorf("replicator %s: %w", PathVotes, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	r, err := c.request(ctx, http.MethodPost, PathVotes, body)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if err := ballot.Read(r.Body, len(all), answer); err != nil {
+		return fmt.Errorf("replicator %s: %w", PathVotes, err)
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, 64)) // its end, so that the connection can be used again
+	return nil
 }
 
 func get[A any](ctx context.Context, c *Client, path string, limit time.Duration) (A, error) {
@@ -159,20 +168,30 @@ func post[A any](ctx context.Context, c *Client, path string, q any, limit time.
 func call[A any](ctx context.Context, c *Client, method, path string, body []byte, limit time.Duration) (answer A, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, "http://replicator"+path, bytes.NewReader(body))
+	r, err := c.request(ctx, method, path, body)
 	if err != nil {
-		return answer, fmt.Errorf("replicator %s: %w", path, err)
-	}
-	r, err := c.http.Do(request)
-	if err != nil {
-		return answer, fmt.Errorf("replicator %s: %w on %s: %w", path, ErrNoReplicator, c.path, err)
+		return answer, err
 	}
 	defer r.Body.Close()
-	if r.StatusCode != http.StatusOK {
-		return answer, readError(path, r)
-	}
 	if err := json.NewDecoder(r.Body).Decode(&answer); err != nil {
 		return answer, fmt.Errorf("replicator %s: read reply: %w", path, err)
 	}
 	return answer, nil
+}
+
+// request sends one request and returns a reply whose body is still to be read.
+func (c *Client) request(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://replicator"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("replicator %s: %w", path, err)
+	}
+	r, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("replicator %s: %w on %s: %w", path, ErrNoReplicator, c.path, err)
+	}
+	if r.StatusCode != http.StatusOK {
+		defer r.Body.Close()
+		return nil, readError(path, r)
+	}
+	return r, nil
 }

@@ -254,6 +254,11 @@ type LeaseRequest struct {
 	Until  int64         `json:"until_boottime_ns"`
 }
 
+// LeaseReply tells whether one of several leases was taken.
+type LeaseReply struct {
+	Error string `json:"error,omitempty"` // why not; empty: it was
+}
+
 // DemoteRequest makes the replica Secondary. Clean: everything is written and
 // flushed first, and the device must be unused. Otherwise (letting go): held
 // and new I/O ends with an error, the device is detached whoever uses it.
@@ -281,8 +286,8 @@ type Error struct {
 }
 
 // Paths of the unix socket's HTTP API. All requests are POST with a JSON body
-// except State and Watch (GET). Votes carry arbiter.*Request bodies and reply
-// arbiter.*Reply; the reply leaves only when the register is on stable storage.
+// except State and Watch (GET). The answer to a vote leaves only when its register is
+// on stable storage.
 const (
 	PathState    = "/v1/state" // GET → []VolumeState
 	PathWatch    = "/v1/watch" // GET ?since=SEQSUM&wait=MS → []VolumeState when the sum of all Seq differs from since, or after wait
@@ -296,9 +301,7 @@ const (
 	PathVerify   = "/v1/volume/verify"
 	PathResync   = "/v1/volume/resync"
 	PathResize   = "/v1/volume/resize"
-	PathPrepare  = "/v1/vote/prepare"
-	PathAccept   = "/v1/vote/accept"
-	PathRenew    = "/v1/vote/renew"
-	PathRelease  = "/v1/vote/release"
+	PathVotes    = "/v1/votes"         // []ballot.Vote → a line of JSON per answer, as they come; see ballot.Write
+	PathLeases   = "/v1/volume/leases" // []LeaseRequest → []LeaseReply
 	PathGiveUp   = "/v1/volume/give-up"
 )

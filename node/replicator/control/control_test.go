@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
+	"gemel/node/arbiter/ballot/ballottest"
 )
 
 // fake answers with what a test put in.
@@ -45,8 +47,11 @@ func (f *fake) Create(_ context.Context, q CreateRequest) error {
 	return f.err
 }
 
-func (f *fake) Prepare(_ context.Context, q arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
-	return arbiter.PrepareReply{OK: true, Record: arbiter.Record{Promised: q.Epoch}}, f.err
+func (f *fake) Votes(_ context.Context, votes []ballot.Vote, answer ballot.Answer) error {
+	for i, v := range votes {
+		answer(i, ballot.Reply{Prepare: &arbiter.PrepareReply{OK: true, Record: arbiter.Record{Promised: v.Epoch()}}})
+	}
+	return f.err
 }
 
 // start serves h on a socket of its own and returns a client.
@@ -91,7 +96,7 @@ func TestCalls(t *testing.T) {
 	if f.created != (CreateRequest{Volume: "data", Force: true}) {
 		t.Errorf("handler got %+v", f.created)
 	}
-	reply, err := c.Prepare(t.Context(), arbiter.PrepareRequest{Volume: "data", Epoch: 4})
+	reply, err := ballottest.Prepare(t.Context(), c, arbiter.PrepareRequest{Volume: "data", Epoch: 4})
 	if err != nil || !reply.OK || reply.Record.Promised != 4 {
 		t.Errorf("Prepare: %+v, %v", reply, err)
 	}

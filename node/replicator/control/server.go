@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 )
 
 // maxBody bounds a request's body in bytes.
@@ -64,10 +64,7 @@ type Handler interface {
 	Connect(context.Context, ConnectRequest) error
 	Protocol(context.Context, ProtocolRequest) error
 	GiveUp(context.Context, GiveUpRequest) error
-	Prepare(context.Context, arbiter.PrepareRequest) (arbiter.PrepareReply, error)
-	Accept(context.Context, arbiter.AcceptRequest) (arbiter.AcceptReply, error)
-	Renew(context.Context, arbiter.RenewRequest) (arbiter.RenewReply, error)
-	Release(context.Context, arbiter.ReleaseRequest) error
+	ballot.Caster
 }
 
 // Listen opens the unix socket at path for root alone. A socket left behind by
@@ -158,6 +155,7 @@ func Mux(h Handler) http.Handler {
 	handle(mux, PathPromote, h.Promote)
 	handle(mux, PathChosen, silent(h.Chosen))
 	handle(mux, PathLease, silent(h.Lease))
+	handle(mux, PathLeases, func(ctx context.Context, q []LeaseRequest) ([]LeaseReply, error) { return leases(ctx, h, q) })
 	handle(mux, PathDemote, silent(h.Demote))
 	handle(mux, PathConnect, silent(h.Connect))
 	handle(mux, PathProtocol, silent(h.Protocol))
@@ -165,11 +163,29 @@ func Mux(h Handler) http.Handler {
 	handle(mux, PathResync, silent(h.Resync))
 	handle(mux, PathResize, silent(h.Resize))
 	handle(mux, PathGiveUp, silent(h.GiveUp))
-	handle(mux, PathPrepare, h.Prepare)
-	handle(mux, PathAccept, h.Accept)
-	handle(mux, PathRenew, h.Renew)
-	handle(mux, PathRelease, silent(h.Release))
+	mux.HandleFunc("POST "+PathVotes, func(w http.ResponseWriter, r *http.Request) { votes(w, r, h) })
 	return mux
+}
+
+// leases moves the ends of many leases; one that is refused stops no other.
+func leases(ctx context.Context, h Handler, q []LeaseRequest) ([]LeaseReply, error) {
+	replies := make([]LeaseReply, len(q))
+	for i := range q {
+		if err := h.Lease(ctx, q[i]); err != nil {
+			replies[i].Error = err.Error()
+		}
+	}
+	return replies, nil
+}
+
+// votes hands many votes to their registers and answers as the answers come.
+func votes(w http.ResponseWriter, r *http.Request, c ballot.Caster) {
+	var all []ballot.Vote
+	if err := decode(w, r, &all); err != nil {
+		refuse(w, err)
+		return
+	}
+	_ = ballot.Write(r.Context(), w, http.NewResponseController(w).Flush, all, c) // the client sees what is missing
 }
 
 // silent gives a method without reply an empty one.
@@ -181,10 +197,8 @@ func silent[Q any](f func(context.Context, Q) error) func(context.Context, Q) (s
 func handle[Q, A any](mux *http.ServeMux, path string, f func(context.Context, Q) (A, error)) {
 	mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 		var q Q
-		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&q); err != nil {
-			refuse(w, &Error{Code: CodeBadRequest, Message: fmt.Sprintf("request to %s not understood: %v", path, err)})
+		if err := decode(w, r, &q); err != nil {
+			refuse(w, err)
 			return
 		}
 		answer, err := f(r.Context(), q)
@@ -194,6 +208,16 @@ func handle[Q, A any](mux *http.ServeMux, path string, f func(context.Context, Q
 		}
 		reply(w, answer)
 	})
+}
+
+// decode reads a request's JSON.
+func decode(w http.ResponseWriter, r *http.Request, q any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(q); err != nil {
+		return &Error{Code: CodeBadRequest, Message: fmt.Sprintf("request to %s not understood: %v", r.URL.Path, err)}
+	}
+	return nil
 }
 
 // watch replies as soon as the sum of all Seq differs from the client's.
