@@ -1,12 +1,13 @@
 // Package crashdisk is a backing device in memory that can lose power: writes
 // stay in a volatile cache until Sync, and a crash keeps any part of what was
-// not flushed, torn at 512 bytes. It is for tests and the simulator; it keeps
+// not flushed, torn at 512 bytes. Blocks of it can go bad (rot.go). It is for tests and the simulator; it keeps
 // nothing when the process ends.
 package crashdisk
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 
@@ -52,6 +53,8 @@ type Disk struct {
 	fault   func(Op) error
 	ops     int
 	dead    bool
+	// bad pages cannot be read; those that were written since lie under pending.
+	bad, healing map[int64]bool
 }
 
 var _ disk.Device = (*Disk)(nil)
@@ -63,7 +66,8 @@ type pending struct {
 
 // New makes a disk of size bytes, a multiple of 4096, full of zeroes.
 func New(size int64) *Disk {
-	return &Disk{size: size, stable: map[int64]*[page]byte{}, shared: map[int64]bool{}}
+	return &Disk{size: size, stable: map[int64]*[page]byte{}, shared: map[int64]bool{},
+		bad: map[int64]bool{}, healing: map[int64]bool{}}
 }
 
 // Inject sets a hook that is asked before every request: an error it returns
@@ -125,6 +129,15 @@ func (d *Disk) ReadAt(p []byte, off int64) error {
 	if err := d.begin(Read, off, len(p)); err != nil {
 		return err
 	}
+	if err := d.unreadable(off, len(p)); err != nil {
+		return err
+	}
+	d.look(p, off)
+	return nil
+}
+
+// look fills p with the newest data; d.mu is held.
+func (d *Disk) look(p []byte, off int64) {
 	for done := 0; done < len(p); done += page {
 		if from := d.stable[(off+int64(done))/page]; from != nil {
 			copy(p[done:done+page], from[:])
@@ -135,7 +148,6 @@ func (d *Disk) ReadAt(p []byte, off int64) error {
 	for _, w := range d.pending {
 		overlay(p, off, w)
 	}
-	return nil
 }
 
 // overlay copies what w has of [off, off+len(p)) into p.
@@ -154,6 +166,7 @@ func (d *Disk) WriteAt(p []byte, off int64) error {
 		return err
 	}
 	d.pending = append(d.pending, pending{off, append([]byte(nil), p...)})
+	d.heal(off, len(p))
 	return nil
 }
 
@@ -168,6 +181,13 @@ func (d *Disk) WriteThrough(p []byte, off int64) error {
 		}
 		return err
 	}
+	d.heal(off, len(p))
+	d.through(p, off)
+	return nil
+}
+
+// through puts p on the medium, past the cache; d.mu is held.
+func (d *Disk) through(p []byte, off int64) {
 	var kept []pending
 	end := off + int64(len(p))
 	for _, w := range d.pending {
@@ -182,7 +202,9 @@ func (d *Disk) WriteThrough(p []byte, off int64) error {
 	for s := 0; s < len(p); s += Sector {
 		d.settle(off+int64(s), p[s:s+Sector])
 	}
-	return nil
+	for n := off / page; n < (off+int64(len(p)))/page; n++ {
+		delete(d.healing, n)
+	}
 }
 
 // Discard puts zeroes into the cache: a crash keeps any of their sectors.
@@ -198,6 +220,7 @@ func (d *Disk) erase(kind Kind, off, n int64) error {
 		return err
 	}
 	d.pending = append(d.pending, pending{off, make([]byte, n)})
+	d.heal(off, int(n))
 	return nil
 }
 
@@ -214,6 +237,7 @@ func (d *Disk) Sync() error {
 		}
 	}
 	d.pending = nil
+	clear(d.healing)
 	return nil
 }
 
@@ -260,6 +284,8 @@ func (d *Disk) fork() *Disk {
 		c.stable[n] = p
 		c.shared[n], d.shared[n] = true, true
 	}
+	maps.Copy(c.bad, d.bad)
+	maps.Copy(c.healing, d.healing)
 	return c
 }
 
@@ -285,6 +311,8 @@ func (d *Disk) CrashWith(keep func(i int) bool) *Disk {
 	defer d.mu.Unlock()
 	d.dead = true
 	after := d.fork()
+	maps.Copy(after.bad, after.healing)
+	clear(after.healing)
 	i := 0
 	for _, w := range d.pending {
 		for s := 0; s < len(w.data); s += Sector {
