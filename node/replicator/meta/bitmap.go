@@ -30,9 +30,9 @@ func (s *Store) Words() int {
 }
 
 // LoadBitmap reads the saved bitmap, Words() long. damaged counts pages that
-// could not be trusted and are returned all set; so is the whole bitmap when
-// none was ever saved. Whether the bits are current is what BitmapValid says.
-func (s *Store) LoadBitmap() (words []uint64, damaged int, err error) {
+// could not be read or trusted and are returned all set; so is the whole bitmap
+// when none was ever saved. Whether the bits are current is what BitmapValid says.
+func (s *Store) LoadBitmap() (words []uint64, damaged int) {
 	s.bitmapMu.Lock()
 	defer s.bitmapMu.Unlock()
 	words = make([]uint64, s.Words())
@@ -45,10 +45,7 @@ func (s *Store) LoadBitmap() (words []uint64, damaged int, err error) {
 	}
 	for page := range pages {
 		part := s.part(words, page)
-		if err := s.dev.ReadAt(b, s.pageAt(page)); err != nil {
-			return nil, damaged, fmt.Errorf("load bitmap: %w", err)
-		}
-		if !s.decodePage(b, page, part) {
+		if s.dev.ReadAt(b, s.pageAt(page)) != nil || !s.decodePage(b, page, part) {
 			fill(part)
 			if page < known {
 				damaged++
@@ -56,7 +53,7 @@ func (s *Store) LoadBitmap() (words []uint64, damaged int, err error) {
 		}
 	}
 	s.trim(words)
-	return words, damaged, nil
+	return words, damaged
 }
 
 // SaveBitmap writes the whole bitmap and makes it stable. words may be shorter

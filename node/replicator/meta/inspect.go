@@ -62,11 +62,10 @@ type LogDump struct {
 
 // BitmapDump sums the saved bitmap up.
 type BitmapDump struct {
-	Counts    bool   `json:"counts"` // it names every block that may be out of sync
-	Pages     int    `json:"pages"`
-	Damaged   int    `json:"damaged"` // of them; they count as all set
-	OutOfSync int64  `json:"out_of_sync"`
-	Problem   string `json:"problem,omitempty"`
+	Counts    bool  `json:"counts"` // it names every block that may be out of sync
+	Pages     int   `json:"pages"`
+	Damaged   int   `json:"damaged"` // of them; they count as all set
+	OutOfSync int64 `json:"out_of_sync"`
 }
 
 // ErrUnusable is wrapped by Dump.Err: a replicator refuses this metadata.
@@ -196,12 +195,8 @@ func (d *Dump) inspectBitmap(s *Store) {
 	b := buffer.Get(pageSize)
 	defer buffer.Put(b)
 	for page := range d.Bits.Pages {
-		if err := s.dev.ReadAt(b, s.pageAt(page)); err != nil {
-			d.Bits.Problem = err.Error()
-			return
-		}
 		blocks := min(pageBits, size/block.Size-int64(page)*pageBits)
-		if !s.decodePage(b, page, words) {
+		if s.dev.ReadAt(b, s.pageAt(page)) != nil || !s.decodePage(b, page, words) {
 			d.Bits.Damaged++
 			d.Bits.OutOfSync += blocks * block.Size
 			continue
@@ -302,8 +297,6 @@ func runs(list []uint32) string {
 
 func (m *BitmapDump) words(line func(string, string, ...any)) {
 	switch {
-	case m.Problem != "":
-		line("bitmap", "cannot be read: %s", m.Problem)
 	case !m.Counts:
 		line("bitmap", "%d pages, not valid: every block counts as out of sync", m.Pages)
 	default:

@@ -40,17 +40,42 @@ func (s *Store) WriteLog(t *activity.Transaction) error {
 	return nil
 }
 
-// ReadLog finds out which extents the activity log names. What is damaged is
-// said in the set, which then is not Known. Call it before the first WriteLog.
+// ReadLog finds out which extents the activity log names. What is damaged or
+// cannot be read is said in the set, which then is not Known; it is an error when
+// nothing can be read. Call it before the first WriteLog.
 func (s *Store) ReadLog() (activity.Set, error) {
 	s.logMu.Lock()
 	defer s.logMu.Unlock()
 	ring := buffer.Get(ringSize)
 	defer buffer.Put(ring)
-	if err := s.dev.ReadAt(ring, s.ringAt()); err != nil {
+	unread, err := s.readRing(ring)
+	if unread == ringBlocks {
 		return activity.Set{}, fmt.Errorf("read activity log: %w", err)
 	}
 	set := activity.Recover(ring, s.Super().ID)
+	if unread > 0 { // any of them may hold what counts
+		set = activity.Set{Number: set.Number + uint64(unread), Why: fmt.Sprintf("%d blocks of it cannot be read: %v", unread, err)}
+	}
 	s.logged = set.Number
 	return set, nil
+}
+
+// readRing reads the ring block by block where it cannot be read at once. It
+// returns how many blocks it could not read, and why the first of them.
+func (s *Store) readRing(ring []byte) (unread int, first error) {
+	if s.dev.ReadAt(ring, s.ringAt()) == nil {
+		return 0, nil
+	}
+	for i := range ringBlocks {
+		b := ring[i*activity.BlockSize:][:activity.BlockSize]
+		err := s.dev.ReadAt(b, s.ringAt()+int64(i)*activity.BlockSize)
+		if err == nil {
+			continue
+		}
+		clear(b)
+		if unread++; unread == 1 {
+			first = err
+		}
+	}
+	return unread, first
 }

@@ -1,7 +1,6 @@
 package meta
 
 import (
-	"errors"
 	"slices"
 	"testing"
 
@@ -113,9 +112,9 @@ func checkNamed(t *testing.T, d *crashdisk.Disk, p *primary, op, kept int) (dama
 	if err != nil {
 		t.Fatal(err)
 	}
-	words, damaged, err := s.LoadBitmap()
-	set, err2 := s.ReadLog()
-	if err := errors.Join(err, err2); err != nil || !set.Known || len(set.Extents) > 1 {
+	words, damaged := s.LoadBitmap()
+	set, err := s.ReadLog()
+	if err != nil || !set.Known || len(set.Extents) > 1 {
 		t.Fatalf("cut at %d, sectors %#x: %v, log %+v", op, kept, err, set)
 	}
 	for _, b := range p.truth {

@@ -168,10 +168,7 @@ func New(o Options) (*Volume, error) {
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, new(unix.Timespec)); err != nil {
 		return nil, fmt.Errorf("volume %s: this kernel has no CLOCK_BOOTTIME: %w", o.Name, err)
 	}
-	words, damaged, err := o.Store.LoadBitmap()
-	if err != nil {
-		return nil, fmt.Errorf("volume %s: %w", o.Name, err)
-	}
+	words, damaged := o.Store.LoadBitmap()
 	set, err := o.Store.ReadLog()
 	if err != nil {
 		return nil, fmt.Errorf("volume %s: %w", o.Name, err)
@@ -184,7 +181,7 @@ func New(o Options) (*Volume, error) {
 			o.Name, set.Why), nil)
 	}
 	if damaged > 0 && o.Store.Super().Flags.Has(meta.BitmapValid) {
-		o.Log(fmt.Sprintf("volume %s: %d pages of the bitmap were damaged; their blocks are resynced", o.Name, damaged), nil)
+		o.Log(fmt.Sprintf("volume %s: %d pages of the bitmap were damaged or unreadable; their blocks are resynced", o.Name, damaged), nil)
 	}
 	v := &Volume{o: o, payloads: map[core.ID]*payload{}, kick: make(chan struct{}, 1)}
 	v.crew = newCrew(diskOps, &v.running)
