@@ -121,11 +121,14 @@ func (a *agent) lookSoon() {
 
 func (a *agent) look() {
 	r := a.b.repl
-	if r == nil {
+	if r == nil && a.b.problem == "" {
 		a.replicatorGone()
 		return
 	}
-	now := r.report()
+	now := failover.ReplicaReport{Problem: a.b.problem, Record: arbiter.Record{Fresh: true}}
+	if r != nil {
+		now = r.report()
+	}
 	same := a.last
 	same.LeaseLeft = now.LeaseLeft
 	if !a.known || same != now {

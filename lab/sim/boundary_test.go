@@ -99,9 +99,9 @@ func openAll(t *testing.T, r *replicator) (opened int) {
 			}
 			return i*7%3 == 0
 		})
-		s, err := meta.Open(d, params(b.id))
+		s, err := meta.Open(d, b.params())
 		if err == nil {
-			_, _, err = s.LoadBitmap()
+			_, err = s.ReadLog()
 		}
 		if err != nil {
 			t.Fatalf("%s, sectors %#x: %v", names[b.id], kept, err)

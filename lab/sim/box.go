@@ -40,6 +40,15 @@ type box struct {
 	// badReads of the application's next reads fail, badWrites of the next
 	// writes and syncs of data.
 	badReads, badWrites int
+	misses              int    // writes of data that go astray
+	hurts               []hurt // blocks of metadata that were damaged
+
+	image    *crashdisk.Disk // of an earlier time
+	lives    int             // how often the replica was made anew
+	expect   error           // what the disk is refused with; nil: it is the right one
+	problem  string          // why the volume does not run; empty: it does, or nobody tried
+	blank    bool            // made anew, and not whole since
+	restored bool            // put back from an image, and not whole since
 
 	repl  *replicator
 	agent *agent
@@ -67,6 +76,12 @@ var fresh = [2]func() *crashdisk.Disk{
 
 func params(id arbiter.NodeID) meta.Params {
 	return meta.Params{Cluster: "sim", Volume: "data", Node: id, ID: [16]byte{1, byte(id)}}
+}
+
+func (b *box) params() meta.Params {
+	p := params(b.id)
+	p.ID[2] = byte(b.lives)
+	return p
 }
 
 func format(id arbiter.NodeID) *crashdisk.Disk {
@@ -134,18 +149,19 @@ func (b *box) powerOff() {
 	if b.repl != nil {
 		b.repl.die(false)
 	}
-	b.agent, b.on = nil, false
+	b.agent, b.on, b.problem = nil, false, ""
 	b.power++
 	b.lost = b.w.now
 	b.disk = b.disk.Crash(b.dice.Uint64())
 	b.device = false
 	b.app.die()
 	b.w.truth.powerLost(b.id)
+	b.w.truth.older(b)
 }
 
 func (b *box) startReplicator() {
-	if b.repl == nil {
-		b.repl = newReplicator(b)
+	if b.repl == nil && b.problem == "" {
+		newReplicator(b)
 	}
 }
 
@@ -166,7 +182,7 @@ func (b *box) killReplicator(again time.Duration) {
 
 // repair is the administrator who mends a disk and restarts what gave it up.
 func (b *box) repair() {
-	b.badReads, b.badWrites = 0, 0
+	b.badReads, b.badWrites, b.misses = 0, 0, 0
 	if b.repl != nil && b.repl.core.Problem() != nil {
 		b.killReplicator(time.Second)
 	}

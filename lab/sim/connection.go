@@ -224,6 +224,8 @@ func (e *end) judged(h wire.Header, payload []byte) {
 		e.r.w.broken("what one side sends the other understands", "%v instead of a verdict: %v", h.Type, err)
 	case d.Kind == handshake.Refuse && d.Retry:
 		e.close(errors.New(d.String()))
+	case d.Kind == handshake.Refuse && e.older(d):
+		e.close(errors.New(d.String()))
 	case d.Kind == handshake.Refuse:
 		e.r.w.broken("a pair that nobody forced never stands alone", "%s refuses: %s\n%s\n%s", names[e.side], d,
 			helloWords(e.mine), helloWords(volume.Introduced(&e.hello)))
@@ -291,10 +293,16 @@ func (e *end) deliver(h wire.Header, raw []byte) {
 	if id != 0 && (m.Kind == core.Data || m.Kind == core.ResyncData) {
 		r.w.truth.taken(r, &m)
 	}
+	if id != 0 && (m.Kind == core.ResyncData || m.Kind == core.ReadReply) {
+		r.w.truth.copied(r, &m, payload)
+	}
 	switch m.Kind {
 	case core.Data:
 		r.b.old = append(r.b.old[max(0, len(r.b.old)-11):], raw)
 	case core.BeginAck:
+		if r.b.blank || r.b.restored {
+			r.w.broken("only whole data is a source", "%s copies what is on another disk than before", names[e.side])
+		}
 		r.w.resyncBegins(r.b)
 	case core.EndAck:
 		r.w.stats.Resyncs++

@@ -138,6 +138,7 @@ func (a *application) read(r *replicator, at block.Range) {
 		}
 		q.data = make([]byte, at.Len)
 		if err := r.b.disk.ReadAt(q.data, at.Off); err != nil {
+			a.readElsewhere(r, q)
 			return
 		}
 		now := r.b.clock()

@@ -37,7 +37,15 @@ const (
 	BadWrites    // and at writes and syncs, until somebody looks after it
 	SetProtocol  // an operator changes the protocol of both nodes
 	Verify       // an operator has both disks compared while they are used
-	kinds        = int(Verify) + 1
+	Rot          // blocks of one disk change by themselves
+	Misdirect    // one disk writes to another place than it was told
+	Unreadable   // blocks of the volume cannot be read until they are written
+	HurtMetadata // a block of the metadata changes, or cannot be read
+	ReplaceDisk  // the power goes, and comes back with an empty disk
+	RestoreDisk  // with an image of an earlier time
+	CloneDisk    // with a copy of the other node's disk
+	LoseMetadata // with both slots of the superblock damaged
+	kinds        = int(LoseMetadata) + 1
 )
 
 var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", "power cut of both boxes",
@@ -45,7 +53,9 @@ var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", 
 	"one direction cut", "private link cut", "box cut off from the witness", "box paused", "slow disk", "slow network",
 	"switchover ordered", "writes of an old reign replayed",
 	"power cut inside a resync", "reads that fail",
-	"writes that fail", "protocol changed", "verify ordered"}
+	"writes that fail", "protocol changed", "verify ordered",
+	"blocks rot", "writes go astray", "blocks become unreadable", "metadata is damaged", "disk replaced",
+	"older image put back", "disk is a copy of the other node's", "both superblocks damaged"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -55,7 +65,9 @@ type Fault struct {
 	Kind Kind
 	Node arbiter.NodeID
 	For  time.Duration // until it is over; 0: it has no end
-	N    int           // CutMetadata: before which request; SlowDisk: how many times slower
+	// N: CutMetadata: before which request; SlowDisk: how many times slower;
+	// RestoreDisk: age of the image in milliseconds.
+	N int
 }
 
 func (f Fault) String() string {
@@ -84,6 +96,8 @@ type Plan struct {
 	Early          bool
 	Protocol       block.Protocol
 	TakeoverUnderA bool
+	// Liar is the node whose disk changes blocks by itself.
+	Liar arbiter.NodeID
 }
 
 // Draw makes the plan of a seed.
@@ -93,14 +107,18 @@ func Draw(seed uint64) Plan {
 	if dice.one(3) {
 		p.ResyncRate = 256<<10 + dice.Int64N(1<<20)
 	}
-	p.Checksums = core.Checksums(dice.IntN(3))
+	p.Checksums, p.Liar = core.Checksums(dice.IntN(3)), arbiter.NodeID(dice.IntN(2))
 	if p.Early = dice.one(3); p.Early {
 		p.Protocol, p.TakeoverUnderA = block.Protocol(dice.IntN(3)), dice.one(2)
 	}
 	at := dice.span(time.Second, 8*time.Second)
 	for at < p.Length {
 		for range 1 + dice.IntN(3)*dice.IntN(2) { // troubles do not come alone
-			p.Faults = append(p.Faults, drawFault(dice, at+dice.span(0, time.Second)))
+			f := drawFault(dice, at+dice.span(0, time.Second))
+			if f.Kind == Rot || f.Kind == Misdirect {
+				f.Node = p.Liar
+			}
+			p.Faults = append(p.Faults, f)
 		}
 		at += dice.span(200*time.Millisecond, 9*time.Second)
 	}
@@ -109,7 +127,8 @@ func Draw(seed uint64) Plan {
 }
 
 // odds of the kinds.
-var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8, 4, 3, 8, 5}
+var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8, 4, 3, 8, 5,
+	3, 3, 4, 4, 3, 0, 1, 2}
 
 func drawFault(dice dice, at time.Duration) Fault {
 	total := 0
@@ -125,7 +144,9 @@ func drawFault(dice dice, at time.Duration) Fault {
 	switch f.Kind {
 	case KillReplicator, KillAgent:
 		f.For = dice.span(50*time.Millisecond, 4*time.Second)
-	case PowerCut, PowerCutAll, WitnessPower, CutInResync, BadWrites:
+	case RestoreDisk:
+		f.For, f.N = dice.span(8*time.Second, 16*time.Second), 3500+dice.IntN(9000)
+	case PowerCut, PowerCutAll, WitnessPower, CutInResync, BadWrites, ReplaceDisk, CloneDisk, LoseMetadata:
 		f.For = dice.span(200*time.Millisecond, 10*time.Second)
 	case CutCables, CutOneWay, CutOneLink, CutWitness, Pause, SlowDisk, SlowNetwork:
 		f.For = dice.span(100*time.Millisecond, 9*time.Second)
@@ -139,7 +160,9 @@ func drawFault(dice dice, at time.Duration) Fault {
 		f.N = dice.IntN(3)
 	case Verify:
 		f.N = dice.IntN(blocks)
-	case BadReads, BadWrites:
+	case Rot, Unreadable, HurtMetadata:
+		f.N = dice.IntN(1000)
+	case BadReads, BadWrites, Misdirect:
 		f.N = 1 + dice.IntN(3)
 	case SlowDisk:
 		f.N = 2 + dice.IntN(40)
@@ -150,6 +173,9 @@ func drawFault(dice dice, at time.Duration) Fault {
 // schedule lets the plan's faults happen, and everything heal at its end.
 func (w *world) schedule() {
 	for _, f := range w.plan.Faults {
+		if f.Kind == RestoreDisk {
+			w.after(f.At-time.Duration(f.N)*time.Millisecond-w.now, w.boxes[f.Node].remember)
+		}
 		w.after(f.At-w.now, func() { w.inject(f) })
 	}
 	w.after(w.plan.Length-w.now, w.heal)
@@ -165,6 +191,11 @@ func (w *world) inject(f Fault) {
 	}
 	b := w.boxes[f.Node]
 	over := func() {}
+	if f.Kind >= Rot && !w.sicken(b, f) {
+		w.tell("(that is left out: it would cost the only copy)")
+		w.stats.Faults[f.Kind]--
+		return
+	}
 	switch f.Kind {
 	case KillReplicator:
 		b.killReplicator(f.For)
@@ -190,6 +221,9 @@ func (w *world) inject(f Fault) {
 		b.paused = max(b.paused, w.now+f.For)
 	case ReplayOld:
 		b.replayOld()
+	case ReplaceDisk, RestoreDisk, CloneDisk, LoseMetadata:
+		over = b.powerOn
+	case Rot, Misdirect, Unreadable, HurtMetadata:
 	case CutInResync:
 		w.cutResync = append(w.cutResync, f)
 		return
@@ -251,8 +285,9 @@ func (w *world) setProtocol(p block.Protocol) {
 // verify is an operator's order to compare from block f.N on.
 func (w *world) verify(f Fault) {
 	for _, b := range w.boxes {
-		if b.repl != nil && b.device {
-			_ = b.repl.core.VerifyStart(b.clock(), int64(f.N)*blockSize, w.plan.ResyncRate, f.N%2 == 0)
+		if b.repl != nil && b.device { // a disk that lies is nothing to mend the other from
+			repair := f.N%2 == 0 && b.id != w.plan.Liar
+			_ = b.repl.core.VerifyStart(b.clock(), int64(f.N)*blockSize, w.plan.ResyncRate, repair)
 			b.repl.run()
 		}
 	}
@@ -306,6 +341,7 @@ func (w *world) cut(f Fault) (mend func()) {
 func (w *world) heal() {
 	w.calm = true
 	w.tell("every fault is over")
+	w.cure()
 	w.net.cut, w.net.third, w.net.slow = [links][2]bool{}, [2][2]bool{}, 0
 	w.witness.start()
 	for _, b := range w.boxes {

@@ -47,6 +47,8 @@ type replicator struct {
 	seen     arbiter.Epoch        // newest epoch of which a write was taken
 	endSent  time.Duration        // true time of the newest End
 	touch    bool                 // the agent has to look
+
+	invalidating bool // an operator is on the way
 }
 
 // wait is something to do once a condition holds.
@@ -56,20 +58,24 @@ type wait struct {
 	over bool
 }
 
-func newReplicator(b *box) *replicator {
+// newReplicator starts the process; when the metadata is refused, it is there
+// without the volume.
+func newReplicator(b *box) {
 	r := &replicator{b: b, w: b.w, payloads: map[core.ID][]byte{}, sums: map[core.ID]*sums{}, requests: map[core.ID]*request{}}
-	store, err := meta.Open(b.disk, params(b.id))
+	store, err := meta.Open(b.disk, b.params())
 	if err != nil {
-		b.w.broken("metadata opens after any crash", "%s: %v", names[b.id], err)
+		b.cannotOpen(err)
+		return
 	}
-	words, _, err := store.LoadBitmap()
-	if err != nil {
-		b.w.broken("metadata opens after any crash", "%s: %v", names[b.id], err)
-	}
+	words, _ := store.LoadBitmap()
 	set, err := store.ReadLog()
-	if err != nil || !set.Known {
+	if err != nil || !set.Known && len(b.hurts) == 0 {
 		b.w.broken("the activity log can be read after any crash", "%s: %v, %s", names[b.id], err, set.Why)
 	}
+	if store.Note() != "" {
+		b.w.stats.MendedSlots++
+	}
+	b.repl = r
 	super := store.Super()
 	r.store, r.record = store, super.Register
 	r.register = arbiter.Boot(super.Register, b.clock(), leaseTerm)
@@ -84,7 +90,6 @@ func newReplicator(b *box) *replicator {
 	r.run()
 	r.tick()
 	r.tryAfter(b.dice.span(0, connectWait))
-	return r
 }
 
 // after runs f once d has passed, if this process still lives.
@@ -215,7 +220,14 @@ func (r *replicator) write(a *core.Action) {
 	if !ok {
 		r.w.broken("a payload is kept while it is needed", "%s writes %d+%d without one", names[r.b.id], at.Off, at.Len)
 	}
-	request := &diskOp{run: func() error { return volume.Apply(r.b.disk, a, data) }}
+	what := *a
+	request := &diskOp{run: func() error {
+		if r.b.misses > 0 && what.Op == core.OpBytes && int64(len(data)) == at.Len && at.End() <= blocks*blockSize {
+			r.b.misses--
+			return r.b.misdirect(at, data)
+		}
+		return volume.Apply(r.b.disk, &what, data)
+	}}
 	request.tear = func() { r.b.torn(at.Off, at.Len, a.Op, data) }
 	r.atDisk(r.latency(at.Len), request, func(err error) {
 		r.core.LocalDone(r.b.clock(), id, err)
@@ -239,9 +251,7 @@ func (r *replicator) read(a *core.Action) {
 func (b *box) torn(off, n int64, op core.Op, data []byte) {
 	chance := b.dice.Float64() * 1.5
 	now := make([]byte, n)
-	if b.disk.ReadAt(now, off) != nil {
-		return
-	}
+	b.disk.Peek(now, off)
 	for s := int64(0); s < n; s += crashdisk.Sector {
 		if b.dice.Float64() >= chance {
 			continue

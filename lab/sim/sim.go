@@ -72,7 +72,16 @@ type Stats struct {
 	Late      int // messages of dead connections, all refused
 	Logged    int // transactions of the activity log
 	Torn      int // metadata updates cut in the middle
-	Faults    [kinds]int
+
+	Damaged     int // blocks that a disk changed by itself
+	Found       int // of them, by a verify at the end
+	Repaired    int // and made right
+	Forgiven    int // sectors of them that were read, and that nobody could know
+	MendedSlots int // slots of the superblock that were written anew at a start
+	Refused     int // disks that were refused, and made anew
+	Restored    int // disks that were put back from an image
+	Noticed     int // of them, as seen in a handshake
+	Faults      [kinds]int
 }
 
 // Add adds what o counted.
@@ -92,6 +101,14 @@ func (s *Stats) Add(o *Stats) {
 	s.Late += o.Late
 	s.Torn += o.Torn
 	s.Logged += o.Logged
+	s.Damaged += o.Damaged
+	s.Forgiven += o.Forgiven
+	s.Found += o.Found
+	s.Repaired += o.Repaired
+	s.MendedSlots += o.MendedSlots
+	s.Refused += o.Refused
+	s.Restored += o.Restored
+	s.Noticed += o.Noticed
 	for i, n := range o.Faults {
 		s.Faults[i] += n
 	}
@@ -131,7 +148,9 @@ type world struct {
 	// cutResync are faults that wait for the next resync.
 	cutResync []Fault
 	done      bool
-	keep      bool // the story
+	audit     audit
+	served    time.Duration // when somebody was last seen to serve
+	keep      bool          // the story
 	story     []string
 	failed    *Violation
 }
@@ -170,6 +189,7 @@ func (w *world) catch() {
 func newWorld(p Plan, o Options) *world {
 	w := &world{plan: p, keep: o.Story, chance: newChances(p.Seed), now: time.Second, protocol: p.Protocol}
 	w.truth = newTruth(w)
+	w.audit.w = w
 	w.witness = &witness{w: w}
 	w.witness.stable.Fresh = true
 	for i := range w.boxes {

@@ -45,10 +45,11 @@ type truth struct {
 	records map[arbiter.Accepted]arbiter.Set
 	chosen  arbiter.Accepted // newest that 2 of 3 recorded
 	resting bool             // the application pauses so that disks can be compared
+	damage  damage
 }
 
 func newTruth(w *world) *truth {
-	return &truth{w: w, records: map[arbiter.Accepted]arbiter.Set{}}
+	return &truth{w: w, records: map[arbiter.Accepted]arbiter.Set{}, damage: newDamage()}
 }
 
 func (t *truth) write(b *box, at block.Range, op core.Op) *request {
@@ -155,7 +156,7 @@ func (t *truth) missing(b *box, q *request) (n int64, have uint64) {
 	p := b.peek(q.at)
 	for off := int64(0); off < q.at.Len; off += crashdisk.Sector {
 		n := (q.at.Off + off) / blockSize
-		if have, ok := t.valid(p[off:off+crashdisk.Sector], n, q.number); !ok {
+		if have, ok := t.fits(b.id, p[off:off+crashdisk.Sector], n, q.number); !ok {
 			return n, have
 		}
 	}
@@ -165,9 +166,7 @@ func (t *truth) missing(b *box, q *request) (n int64, have uint64) {
 // peek reads a disk as it is now, past all faults.
 func (b *box) peek(at block.Range) []byte {
 	p := make([]byte, at.Len)
-	if err := b.disk.ReadAt(p, at.Off); err != nil {
-		b.w.broken("the simulated disk can be read", "%v", err)
-	}
+	b.disk.Peek(p, at.Off)
 	return p
 }
 
@@ -206,7 +205,7 @@ func (t *truth) checkRead(q *request) {
 	for i, floor := range q.floor {
 		n := q.at.Off/blockSize + int64(i)
 		for off := int64(i) * blockSize; off < int64(i+1)*blockSize; off += crashdisk.Sector {
-			if have, ok := t.valid(q.data[off:off+crashdisk.Sector], n, floor); !ok {
+			if have, ok := t.fits(q.box, q.data[off:off+crashdisk.Sector], n, floor); !ok {
 				t.w.broken("a read returns the newest acknowledged write", "%s read write %d from block %d; write %d had been acknowledged",
 					names[q.box], have, n, floor)
 			}
@@ -244,8 +243,21 @@ func (t *truth) powerLost(id arbiter.NodeID) {
 	}
 }
 
+// diskLost: nothing is on the node any more that it must hold.
+func (t *truth) diskLost(id arbiter.NodeID) {
+	one := arbiter.Only(id)
+	for _, q := range t.open {
+		q.held, q.stable, q.lost = q.held&^one, q.stable&^one, q.lost&^one
+	}
+	clear(t.damage.at[id])
+}
+
 // promoted: the node's disk is the volume from now on.
 func (t *truth) promoted(b *box, e arbiter.Epoch) {
+	if b.blank || b.restored {
+		t.w.broken("only a node that holds every acknowledged write becomes Primary",
+			"%s became Primary with another disk, which was never filled", names[b.id])
+	}
 	t.w.stats.Reigns++
 	t.w.tell("%s is Primary of epoch %d", names[b.id], e)
 	one := arbiter.Only(b.id)
@@ -274,7 +286,7 @@ func (t *truth) holds(b *box, when string) {
 	for n := range int64(blocks) {
 		floor := t.newest(n)
 		for off := n * blockSize; off < (n+1)*blockSize; off += crashdisk.Sector {
-			if have, ok := t.valid(p[off:off+crashdisk.Sector], n, floor); !ok {
+			if have, ok := t.fits(b.id, p[off:off+crashdisk.Sector], n, floor); !ok {
 				t.w.broken("acknowledged writes survive", "%s %s, and block %d holds write %d; write %d was acknowledged",
 					names[b.id], when, n, have, floor)
 			}
@@ -310,7 +322,9 @@ func (t *truth) recorded(voter arbiter.NodeID, a arbiter.Accepted) {
 func (t *truth) grown(owner arbiter.NodeID) {
 	peer := arbiter.Only(1 - owner)
 	r := t.w.boxes[owner].repl
+	t.w.boxes[1-owner].blank, t.w.boxes[1-owner].restored = false, false
 	lost := t.w.boxes[1-owner].lost
+	t.shared(owner)
 	for _, q := range t.open {
 		before := r != nil && q.acked <= r.endSent && r.endSent > lost
 		if t.w.plan.Early && !before {
