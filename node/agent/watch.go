@@ -157,6 +157,9 @@ func report(s control.VolumeState) failover.ReplicaReport {
 	if problem == "" && !attached {
 		problem = "the replica has no disk; `gemel status` shows why"
 	}
+	if problem == "" && s.Yields {
+		problem = "the volume begins with the data of the peer's replica, which was created with --keep-data"
+	}
 	return failover.ReplicaReport{
 		Usable:  problem == "",
 		Problem: problem,

@@ -26,49 +26,53 @@ func (a *app) dumpCommand() *cobra.Command {
 	c := &cobra.Command{Use: "dump-metadata [NAME]", Short: "Print what a replica remembers on its device", Long: dumpHelp,
 		Args: cobra.MaximumNArgs(1), Example: "  gemel volume dump-metadata data\n  gemel volume dump-metadata --device /dev/sdb1 --json",
 		RunE: func(_ *cobra.Command, args []string) error {
-			path, seen, err := a.deviceOf(device, args)
+			path, inspect, err := a.deviceOf(device, args)
 			if err != nil {
 				return err
 			}
-			return a.dumpMetadata(path, seen, asJSON)
+			return a.dumpMetadata(path, inspect, asJSON)
 		}}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
 	c.Flags().StringVar(&device, "device", "", "look at this device instead of a configured volume's")
 	return c
 }
 
-// deviceOf is the device that was named, or that of the configured volume, with
-// the size in bytes that it had when it was used last; 0: not known.
-func (a *app) deviceOf(device string, args []string) (path string, seen int64, err error) {
+// deviceOf is the device that was named, or the one of the configured volume that
+// holds its metadata, and how to look at it.
+func (a *app) deviceOf(device string, args []string) (path string, inspect func(disk.Device) meta.Dump, err error) {
 	if device != "" {
 		if len(args) > 0 {
-			return "", 0, usagef("give a volume's name or --device, not both")
+			return "", nil, usagef("give a volume's name or --device, not both")
 		}
-		return device, 0, nil
+		return device, func(d disk.Device) meta.Dump { return meta.Inspect(d, 0) }, nil
 	}
 	cfg, err := a.load()
 	if err != nil {
-		return "", 0, err
+		return "", nil, err
 	}
 	name, err := pickVolume(cfg, args)
 	if err != nil {
-		return "", 0, err
+		return "", nil, err
 	}
-	return cfg.Volume(name).Device, disk.Seen(cfg.SizeFile(name)), nil
+	if apart := cfg.Volume(name).Apart(); apart != "" {
+		return apart, meta.InspectApart, nil
+	}
+	seen := disk.Seen(cfg.SizeFile(name))
+	return cfg.Volume(name).Device, func(d disk.Device) meta.Dump { return meta.Inspect(d, seen) }, nil
 }
 
-func (a *app) dumpMetadata(path string, seen int64, asJSON bool) error {
+func (a *app) dumpMetadata(path string, inspect func(disk.Device) meta.Dump, asJSON bool) error {
 	d, err := disk.Look(path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Close() }()
-	dump := meta.Inspect(d, seen)
+	dump := inspect(d)
 	for range dumpTries - 1 {
 		if dump.Err() == nil && dump.Note == "" && dump.Log.Known {
 			break
 		}
-		dump = meta.Inspect(d, seen)
+		dump = inspect(d)
 	}
 	if asJSON {
 		if err := a.json(&dump); err != nil {

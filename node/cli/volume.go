@@ -26,25 +26,30 @@ const createHelp = `Makes a new, empty replica of a configured volume on this no
 once on each node. A device that is in use, too small, or carries a file system or an older replica is refused
 and left untouched; --force overwrites the last two.
 
+With --keep-data the file system that is on the device becomes the volume's, and stays as large as it is: put gemel
+under a disk that is in use already. The volume's metadata must lie apart then (key metadata), the file system must
+not be mounted, and the other node gets a new, empty replica at least as large, which is filled from this one.
+
 Exit codes: 0 created, 1 failed, 3 refused (with the reason), 4 no agent answers.`
 
 func (a *app) createCommand() *cobra.Command {
-	var force bool
+	var force, keep bool
 	c := &cobra.Command{Use: "create NAME", Short: "Make a new replica on this node", Long: createHelp, Args: cobra.ExactArgs(1),
-		Example: "  gemel volume create data\n  gemel volume create data --force",
+		Example: "  gemel volume create data\n  gemel volume create data --force\n  gemel volume create data --keep-data",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, name, c, err := a.orderTarget(cmd.Context(), args, "")
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			if err := c.CreateVolume(cmd.Context(), control.CreateRequest{Volume: name, Force: force}); err != nil {
+			if err := c.CreateVolume(cmd.Context(), control.CreateRequest{Volume: name, Force: force, Keep: keep}); err != nil {
 				return fmt.Errorf("create volume %s: %w", name, err)
 			}
 			a.printf("Volume %s is created on %s, on %s. Create it on the other node too; then the first sync begins by itself.\n",
 				name, cfg.Node, cfg.Volume(name).Device)
 			return nil
 		}}
+	c.Flags().BoolVar(&keep, "keep-data", false, "keep what is on the device, and fill the other node from it")
 	c.Flags().BoolVar(&force, "force", false, "overwrite a file system or an older replica on the device")
 	return c
 }

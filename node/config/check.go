@@ -253,6 +253,10 @@ func checkVolumes(c *Config, r *reader) {
 			r.absolute(path+".device", v.Device)
 			r.once(devices, path+".device", filepath.Clean(v.Device))
 		}
+		if m := v.Apart(); m != "" {
+			r.absolute(path+".metadata", m)
+			r.once(devices, path+".metadata", filepath.Clean(m))
+		}
 		if v.ALExtents < 67 || v.ALExtents > 65534 {
 			r.mistake(path+".al-extents", "%d is not in 67 to 65534", v.ALExtents)
 		}

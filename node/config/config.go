@@ -100,6 +100,7 @@ func (r Replication) Plain() bool { return r.Encryption == EncryptionPlain }
 type Volume struct {
 	Name     string `mapstructure:"name"`
 	Device   string `mapstructure:"device"`   // backing device or file on this node
+	Metadata string `mapstructure:"metadata"` // MetadataInternal, or device or file of its own
 	Frontend string `mapstructure:"frontend"` // one of Frontends
 	// DiskTimeout is how long the backing device may keep a request; 0: for ever.
 	DiskTimeout time.Duration `mapstructure:"disk-timeout"`
@@ -118,6 +119,18 @@ type Volume struct {
 	Addresses      []Address `mapstructure:"addresses"`
 	Services       []Service `mapstructure:"services"`
 	ALExtents      int       `mapstructure:"al-extents"` // slots of the activity log
+}
+
+// MetadataInternal keeps the metadata at the end of the backing device.
+const MetadataInternal = "internal"
+
+// Apart returns the device or file of the metadata; empty: it is on the backing
+// device.
+func (v *Volume) Apart() string {
+	if v.Metadata == MetadataInternal {
+		return ""
+	}
+	return v.Metadata
 }
 
 // Ways to show a volume.

@@ -88,6 +88,7 @@ var keys = []Key{
 
 	{"volumes[].name", Text, "", "", "Name of a volume: a-z, 0-9 and dashes, up to 32 characters. Required."},
 	{"volumes[].device", Text, "path", "", "Backing device or file on this node; all of it belongs to gemel. Required."},
+	{"volumes[].metadata", Text, "path", "internal", "Where gemel keeps what it must remember of the volume: internal, at the end of the device, or a device or file of its own on this node, so that all of the device is data (1 MiB, and 32 MiB for each TiB of the device). It must be as safe as the device: without it the volume is filled anew."},
 	{"volumes[].frontend", Text, "", "auto", "How the Primary shows the volume. auto: the first of the next ones that the kernel offers; ublk: /dev/ublkbN, needs Linux 6.5 and the module ublk_drv, and is kept while the replicator is restarted; nbd: /dev/nbdN, needs the module nbd; fuseloop: a loop device over FUSE; nbd-socket: no device of the kernel, but an NBD server on a unix socket in device-dir, for programs that speak NBD (qemu-img, nbdcopy, fio)."},
 	{"volumes[].disk-timeout", Duration, "", "20s", "How long the backing device may keep a request before it is given up and the peer takes over. 1s to 10m; 0 waits for ever."},
 	{"volumes[].protocol", Text, "", "C", "How far a write must have come at the peer before it completes: C written there, B arrived there, A handed to the connection. Under A and B a take-over can lose writes that were not flushed; see protocols.md. `gemel volume protocol` changes it until the replicator restarts."},

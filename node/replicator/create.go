@@ -11,25 +11,34 @@ import (
 
 // create makes new metadata and runs the volume. A refusal writes nothing and
 // leaves the volume as it was.
-func (s *slot) create(force bool) error {
+func (s *slot) create(force, keep bool) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
+	if keep && s.conf.Apart() == "" {
+		return &control.Error{Code: control.CodeOccupied, Message: fmt.Sprintf("volume %s: --keep-data needs the metadata apart: "+
+			"at the end of %s it would overwrite data; set `metadata` of the volume to a device or file of its own", s.conf.Name, s.conf.Device)}
+	}
 	if err := s.mayCreate(force); err != nil {
 		return err
 	}
 	s.halt("the volume is being created", false)
-	d, err := disk.Open(s.conf.Device)
+	d, err := s.openDisks()
 	if err != nil {
 		s.fail(err, true)
 		return named(err)
 	}
-	store, err := meta.Create(d, s.params(), force)
+	var store *meta.Store
+	if d.apart == nil {
+		store, err = meta.Create(d.data, s.params(), force)
+	} else {
+		store, err = meta.CreateApart(d.both(), s.params(), force, keep)
+	}
 	if err != nil {
-		s.closeDisk(d)
+		s.closeDisks(d)
 		s.open() // whatever is there tells its own problem
 		return named(fmt.Errorf("volume %s on %s: %w", s.conf.Name, s.conf.Device, err))
 	}
-	s.d.log.Info("metadata was created", "volume", s.conf.Name, "device", s.conf.Device, "forced", force)
+	s.d.log.Info("metadata was created", "volume", s.conf.Name, "device", s.conf.Device, "metadata", s.conf.Metadata, "forced", force, "data kept", keep)
 	s.run(d, store)
 	_, err = s.running()
 	return err

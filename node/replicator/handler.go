@@ -52,7 +52,7 @@ func (d *daemon) Create(_ context.Context, q control.CreateRequest) error {
 	if err != nil {
 		return err
 	}
-	return s.create(q.Force)
+	return s.create(q.Force, q.Keep)
 }
 
 // Promote makes a replica Primary.
@@ -210,7 +210,7 @@ func refusal(err error) error {
 		return &control.Error{Code: control.CodeDeviceInUse, Message: err.Error()}
 	case errors.Is(err, core.ErrNotElected), errors.Is(err, core.ErrInconsistent),
 		errors.Is(err, core.ErrNotPrimary), errors.Is(err, core.ErrBusy),
-		errors.Is(err, core.ErrDiscarded), errors.Is(err, volume.ErrOnlyCopy),
+		errors.Is(err, core.ErrDiscarded), errors.Is(err, core.ErrYields), errors.Is(err, volume.ErrOnlyCopy),
 		errors.Is(err, core.ErrNotInSync), errors.Is(err, core.ErrVerifying), errors.Is(err, core.ErrNoVerify),
 		errors.Is(err, core.ErrShrink), errors.Is(err, core.ErrNoRoom), errors.Is(err, core.ErrGrowing),
 		errors.Is(err, meta.ErrShrunk), errors.Is(err, meta.ErrTooSmall):

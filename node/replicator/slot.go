@@ -29,7 +29,7 @@ type slot struct {
 
 	mu      sync.Mutex
 	vol     *volume.Volume // nil while not running
-	disk    *disk.Disk
+	disks   disks
 	remove  func() // ends the listening for the peer
 	problem string
 	retry   bool   // the problem may go away by itself
@@ -90,23 +90,55 @@ func (s *slot) again() {
 
 // open does the work of start; s.changing is held.
 func (s *slot) open() {
-	d, err := disk.Open(s.conf.Device)
+	d, err := s.openDisks()
 	if err != nil {
 		s.fail(err, true)
 		return
 	}
-	store, err := meta.Open(d, s.params())
+	var store *meta.Store
+	if d.apart == nil {
+		store, err = meta.Open(d.data, s.params())
+	} else {
+		store, err = meta.OpenApart(d.both(), s.params())
+	}
 	if err != nil {
-		s.closeDisk(d)
+		s.closeDisks(d)
 		s.fail(err, false)
 		return
 	}
 	s.run(d, store)
 }
 
+// disks are what a replica lies on; apart is nil when the metadata is on data.
+type disks struct{ data, apart *disk.Disk }
+
+func (d disks) both() meta.Apart {
+	return meta.Apart{Meta: d.apart, Data: d.data, Backing: d.data.Identity()}
+}
+
+func (s *slot) openDisks() (d disks, err error) {
+	if d.data, err = disk.Open(s.conf.Device); err != nil {
+		return disks{}, err
+	}
+	if path := s.conf.Apart(); path != "" {
+		if d.apart, err = disk.Open(path); err != nil {
+			s.closeDisk(d.data)
+			return disks{}, fmt.Errorf("metadata of volume %s: %w", s.conf.Name, err)
+		}
+	}
+	return d, nil
+}
+
+func (s *slot) closeDisks(d disks) {
+	s.closeDisk(d.data)
+	if d.apart != nil {
+		s.closeDisk(d.apart)
+	}
+}
+
 // run starts the volume on open metadata; s.changing is held.
-func (s *slot) run(d *disk.Disk, store *meta.Store) {
-	for _, note := range []string{d.Note(), store.Note()} {
+func (s *slot) run(d disks, store *meta.Store) {
+	for _, note := range []string{d.data.Note(), store.Note()} {
 		if note != "" {
 			s.d.log.Warn(note, "volume", s.conf.Name)
 		}
@@ -115,19 +147,22 @@ func (s *slot) run(d *disk.Disk, store *meta.Store) {
 	connect, remove, err := s.connect()
 	if err == nil {
 		var v *volume.Volume
-		if v, err = volume.New(s.options(d, store, connect)); err == nil {
+		if v, err = volume.New(s.options(d.data, store, connect)); err == nil {
 			s.set(v, d, remove)
 			return
 		}
 		remove()
 	}
-	s.closeDisk(d)
+	s.closeDisks(d)
 	s.fail(err, false)
 }
 
 // remember notes how large the metadata says that the device is, so that it is
 // found again should the device be enlarged.
 func (s *slot) remember(store *meta.Store) {
+	if s.conf.Apart() != "" {
+		return
+	}
 	if err := disk.Remember(s.d.cfg.SizeFile(s.conf.Name), store.Super().DeviceSize); err != nil {
 		s.d.log.Warn("if the backing device is enlarged before the next start, its metadata will not be found",
 			"volume", s.conf.Name, "reason", err)
@@ -178,12 +213,12 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 }
 
 // set makes v the slot's volume.
-func (s *slot) set(v *volume.Volume, d *disk.Disk, remove func()) {
+func (s *slot) set(v *volume.Volume, d disks, remove func()) {
 	s.mu.Lock()
-	s.vol, s.disk, s.remove, s.problem, s.retry = v, d, remove, "", false
+	s.vol, s.disks, s.remove, s.problem, s.retry = v, d, remove, "", false
 	s.seq++
 	s.mu.Unlock()
-	s.d.log.Info("the volume runs as Secondary", "volume", s.conf.Name, "device", s.conf.Device, "bytes", d.Size())
+	s.d.log.Info("the volume runs as Secondary", "volume", s.conf.Name, "device", s.conf.Device, "bytes", d.data.Size())
 	s.d.touch()
 }
 
@@ -228,7 +263,7 @@ func (s *slot) stop() {
 // gets errors. s.changing is held.
 func (s *slot) halt(why string, mayWait bool) {
 	s.mu.Lock()
-	v, d, remove := s.vol, s.disk, s.remove
+	v, d, remove := s.vol, s.disks, s.remove
 	s.mu.Unlock()
 	if v == nil {
 		return
@@ -240,10 +275,10 @@ func (s *slot) halt(why string, mayWait bool) {
 	_ = v.Close() // always nil
 	last := v.State().Seq
 	s.mu.Lock()
-	s.vol, s.disk, s.remove, s.problem, s.retry = nil, nil, nil, why, false
+	s.vol, s.disks, s.remove, s.problem, s.retry = nil, disks{}, nil, why, false
 	s.seq += last + 1
 	s.mu.Unlock()
-	s.closeDisk(d)
+	s.closeDisks(d)
 	s.d.touch()
 }
 

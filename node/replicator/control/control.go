@@ -101,6 +101,9 @@ type VolumeState struct {
 	// Blank: connected, and the peer's replica is Created too: nothing of the
 	// volume exists on either node.
 	Blank bool `json:"blank,omitempty"`
+	// Yields: Created, and the peer's replica was created over data that is to be the
+	// volume's: this one cannot begin it.
+	Yields bool `json:"yields,omitempty"`
 
 	// GivenUp: the data here is to be overwritten by the peer's.
 	GivenUp bool `json:"given_up"`
@@ -220,6 +223,9 @@ type CreateRequest struct {
 	Volume string `json:"volume"`
 	// Force overwrites a file system or older metadata found there.
 	Force bool `json:"force"`
+	// Keep leaves the content of the device as it is: it becomes the volume's, and
+	// the peer is filled from it. The metadata must lie apart.
+	Keep bool `json:"keep,omitempty"`
 }
 
 // PromoteRequest makes the replica Primary of a chosen reign and attaches the

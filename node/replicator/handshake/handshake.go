@@ -31,6 +31,8 @@ type State struct {
 	// Discard: an operator's word or a policy gave this replica's data up; it
 	// can only be overwritten, never be Primary.
 	Discard bool
+	// Keep: the replica is Created, over data that the volume is to begin with.
+	Keep bool
 	block.Generations
 	Size int64 // bytes of the volume; fixed unless Created
 	// Usable is how many bytes it could have at once: all that the backing device has
@@ -104,6 +106,7 @@ const (
 	TwoPrimaries      = "two-primaries"
 	SizesDiffer       = "volume-sizes-differ"
 	PeerSmaller       = "backing-device-too-small"
+	KeptData          = "kept-data"
 	OlderRestored     = "older-data-restored"
 	SplitBrain        = "split-brain"
 	Unrelated         = "unrelated-data"
@@ -211,10 +214,15 @@ func common(a, b block.Generations) bool {
 }
 
 // AgreeSize returns the size of the volume in bytes, or a refusal. A Created
-// replica's size is open; both open: the smaller room counts. One that missed
+// replica's size is open; both open: the smaller room counts, unless one has data
+// to keep: all of that must fit. One that missed
 // that the volume grew takes the larger size if it has prepared for it.
 func AgreeSize(a, b State) (int64, Verdict) {
 	switch {
+	case a.Created && b.Created && a.Keep:
+		return fits(b, a.Usable)
+	case a.Created && b.Created && b.Keep:
+		return fits(a, b.Usable)
 	case a.Created && b.Created:
 		return min(a.Usable, b.Usable), Verdict{}
 	case a.Created:

@@ -74,7 +74,7 @@ func TestEveryPair(t *testing.T) {
 		}
 		return ""
 	})
-	claims := map[string]bool{"same-node": true, "clone": true, "sizes": true, "restored": true, "old-reign": true}
+	claims := map[string]bool{"same-node": true, "kept": true, "clone": true, "sizes": true, "restored": true, "old-reign": true}
 	for _, r := range Rows() {
 		if !used[r.Name] && !claims[r.Name] {
 			t.Errorf("row %s never decides", r.Name)
@@ -224,6 +224,8 @@ func TestSizes(t *testing.T) {
 		{State{Size: 6, Usable: 8}, State{Created: true, Usable: 5}, 0, PeerSmaller},
 		{State{Size: 6}, State{Size: 7}, 0, SizesDiffer},
 		{State{Size: 6}, State{Size: 6}, 6, ""},
+		{State{Created: true, Keep: true, Usable: 6}, State{Created: true, Usable: 8}, 6, ""},
+		{State{Created: true, Usable: 5}, State{Created: true, Keep: true, Usable: 6}, 0, PeerSmaller},
 		{State{Size: 6, Usable: 7}, State{Size: 7, Usable: 7}, 7, ""},
 		{State{Size: 8, Usable: 9}, State{Size: 6, Usable: 8}, 8, ""},
 		{State{Size: 8, Usable: 9}, State{Size: 6, Usable: 7}, 0, SizesDiffer},
@@ -231,6 +233,34 @@ func TestSizes(t *testing.T) {
 	for _, tc := range tests {
 		if n, name := both(tc.a, tc.b); n != tc.want || name != tc.name {
 			t.Errorf("%+v %+v: got %d %q", tc.a, tc.b, n, name)
+		}
+	}
+}
+
+// TestKeptDataIsNeverOverwritten: a replica that was created over data begins its
+// volume, or stays apart.
+func TestKeptDataIsNeverOverwritten(t *testing.T) {
+	keeps := State{Created: true, Inconsistent: true, Keep: true, Usable: 8}
+	fresh := State{Created: true, Inconsistent: true, Usable: 8}
+	primary := State{Primary: true, Reign: 2, Promised: 2, Size: 8, Generations: block.Generations{Current: 7}}
+	begun := primary
+	begun.Primary, begun.Reign = false, 0
+	for name, c := range map[string]struct {
+		a, b State
+		want string
+	}{
+		"a new peer":         {keeps, fresh, ""},
+		"both":               {keeps, keeps, KeptData},
+		"a Primary":          {keeps, primary, KeptData},
+		"one that was it":    {keeps, begun, ""}, // the voters let nobody reign with it but that one
+		"the Primary's side": {primary, keeps, KeptData},
+	} {
+		c.a.Node, c.b.Node = 0, 1
+		if v := Decide(c.a, c.b); v.Name != c.want || v.Name == "" && v.Kind != NoSync {
+			t.Errorf("%s: %v", name, v)
+		}
+		if v, o := Decide(c.a, c.b), Decide(c.b, c.a); v.Kind != o.Kind.Mirror() {
+			t.Errorf("%s: %v and %v", name, v, o)
 		}
 	}
 }

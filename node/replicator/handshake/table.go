@@ -69,6 +69,8 @@ var table = []Row{
 		func(m *meeting) bool { return m.s.Primary && m.t.Primary }, twoPrimaries},
 	{"sizes", "sizes in use differ and the smaller side has not prepared to grow, or a new replica is too small",
 		"refuse: volume-sizes-differ, backing-device-too-small", sizesClash, whySizesClash},
+	{"kept", "T was created over data to keep, and S is Primary already, or was so as well", "refuse: kept-data",
+		func(m *meeting) bool { return m.t.Keep && (m.primary || m.s.Keep) }, isKept},
 	{"restored", "one side's metadata is older than when the two last met: a backup or snapshot was put back",
 		"refuse: older-data-restored", func(m *meeting) bool { return m.restored(&m.s, &m.t) || m.restored(&m.t, &m.s) }, isRestored},
 
@@ -168,6 +170,15 @@ func isRestored(m *meeting) Verdict {
 	return refuse(OlderRestored,
 		fmt.Sprintf("the replica on node %d is older than when the two last met: a backup or a snapshot of its device was put back", old),
 		"run `gemel volume invalidate NAME` on that node to fill it from the other, or `gemel resolve NAME` to keep it")
+}
+
+func isKept(m *meeting) Verdict {
+	v := refuse(KeptData, fmt.Sprintf("the replica on node %d was created with --keep-data, and the volume has begun with other data", m.t.Node),
+		"run `gemel volume create NAME --force` on the node whose data is not needed; it is filled from the other")
+	if m.s.Keep {
+		v.Text = "the replicas of both nodes were created with --keep-data, and a volume can begin with one only"
+	}
+	return v
 }
 
 func isIncomplete(*meeting) Verdict {

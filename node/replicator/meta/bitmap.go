@@ -140,7 +140,7 @@ func (s *Store) part(words []uint64, page int) []uint64 {
 
 func (s *Store) pageAt(page int) int64 { l := s.at(); return l.page(page) }
 
-func (l *layout) page(page int) int64 { return l.data + int64(page)*pageSize }
+func (l *layout) page(page int) int64 { return l.bits + int64(page)*pageSize }
 
 func (s *Store) encodePage(b []byte, page int, words []uint64) {
 	clear(b)

@@ -32,6 +32,7 @@ func sample() Superblock {
 		s.Past.Peer[i] = byte(0x80 + i)
 	}
 	s.Room, s.Moved = 61<<20, 17<<20
+	copy(s.Backing[:], "its own name, if")
 	s.Generation.Current, s.Generation.Bitmap = 0x51, 0x52
 	for i := range s.Generation.History {
 		s.Generation.History[i] = block.Generation(0x60 + i)

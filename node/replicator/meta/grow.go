@@ -42,6 +42,12 @@ func (s *Store) Grow(size int64) error {
 	if size == from.device {
 		return s.leave()
 	}
+	if s.Super().Flags.Has(External) {
+		if err := s.growApart(size); err != nil {
+			return fmt.Errorf("enlarge metadata: %w", err)
+		}
+		return nil
+	}
 	if err := mayMove(&from, &to); err != nil {
 		return fmt.Errorf("move metadata: %w", err)
 	}
@@ -121,7 +127,7 @@ func (s *Store) leave() error {
 	}
 	old := layoutOf(next.Moved)
 	for _, at := range old.slot {
-		if err := s.zero(at, SlotSize); err != nil {
+		if err := zero(s.dev, at, SlotSize); err != nil {
 			return fmt.Errorf("wipe the old metadata: %w", err)
 		}
 	}

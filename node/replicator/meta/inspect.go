@@ -17,7 +17,8 @@ import (
 // as JSON, for programs. Numbers of generations are written in hexadecimal.
 type Dump struct {
 	DeviceSize int64 `json:"device_size"` // bytes
-	DataSize   int64 `json:"data_size"`   // bytes in front of the metadata
+	DataSize   int64 `json:"data_size"`   // bytes of the data area
+	Apart      bool  `json:"apart"`       // the device holds metadata only, DataSize is another one's
 	// Problem is what is damaged, or why this is no metadata, and Next how to go
 	// on; empty when a replicator would take it.
 	Problem string `json:"problem,omitempty"`
@@ -81,6 +82,9 @@ func (d *Dump) Err() error {
 
 // Inspect reads what can be read, and writes nothing. seen is Params.Seen.
 func Inspect(dev disk.Device, seen int64) Dump {
+	if s, err := readApart(dev); err == nil {
+		return inspectApart(dev, s, nil)
+	}
 	d := Dump{DeviceSize: dev.Size()}
 	if dev.Size() < MinDevice {
 		d.Problem = fmt.Sprintf("the device has %d bytes, the smallest volume needs %d", dev.Size(), MinDevice)
@@ -92,6 +96,31 @@ func Inspect(dev disk.Device, seen int64) Dump {
 	if err == nil {
 		l = s.layout
 	}
+	d.fill(dev, &l, s, err)
+	return d
+}
+
+// InspectApart is Inspect of a device that holds metadata alone.
+func InspectApart(dev disk.Device) Dump {
+	s, err := readApart(dev)
+	return inspectApart(dev, s, err)
+}
+
+func inspectApart(dev disk.Device, s *Store, err error) Dump {
+	d := Dump{DeviceSize: dev.Size(), Apart: true}
+	l := layoutApart(0)
+	if err == nil {
+		l = s.layout
+	} else if dev.Size() < tailSize {
+		d.Problem, d.Next = err.Error(), nextAfter(err)
+		return d
+	}
+	d.fill(dev, &l, s, err)
+	return d
+}
+
+// fill reads the slots, and what else there is if s could be read.
+func (d *Dump) fill(dev disk.Device, l *layout, s *Store, err error) {
 	d.DataSize = l.data
 	for i, off := range l.slot {
 		got := readSlot(dev, off, i)
@@ -99,12 +128,11 @@ func Inspect(dev disk.Device, seen int64) Dump {
 	}
 	if err != nil {
 		d.Problem, d.Next = err.Error(), nextAfter(err)
-		return d
+		return
 	}
 	d.Note = s.note
 	d.inspectLog(s)
 	d.inspectBitmap(s)
-	return d
 }
 
 func nextAfter(err error) string {
@@ -162,7 +190,7 @@ func (f Flags) Names() []string {
 	}{
 		{Created, "Created"}, {PrimaryActive, "PrimaryActive"}, {CrashedPrimary, "CrashedPrimary"},
 		{Inconsistent, "Inconsistent"}, {Outdated, "Outdated"}, {BitmapValid, "BitmapValid"},
-		{Discard, "Discard"}, {KeepUndo, "KeepUndo"},
+		{Discard, "Discard"}, {KeepUndo, "KeepUndo"}, {External, "External"}, {Keep, "Keep"},
 	} {
 		if f.Has(n.flag) {
 			names = append(names, n.name)
@@ -213,7 +241,11 @@ func (d *Dump) String() string {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-14s%s\n", name, fmt.Sprintf(format, args...))
 	}
-	line("device", "%d bytes, %d of them in front of the metadata", d.DeviceSize, d.DataSize)
+	if d.Apart {
+		line("device", "%d bytes of metadata, for %d bytes of data on another device", d.DeviceSize, d.DataSize)
+	} else {
+		line("device", "%d bytes, %d of them in front of the metadata", d.DeviceSize, d.DataSize)
+	}
 	if d.Problem != "" {
 		line("PROBLEM", "%s", d.Problem)
 		line("next", "%s", d.Next)
@@ -222,7 +254,7 @@ func (d *Dump) String() string {
 		line("note", "%s", d.Note)
 	}
 	for i := range d.Slots {
-		d.Slots[i].words(i, d.DeviceSize >= MinDevice, line)
+		d.Slots[i].words(i, d.DeviceSize >= MinDevice || d.Apart && d.DeviceSize >= tailSize, line)
 	}
 	if d.Problem == "" {
 		d.Log.words(line)

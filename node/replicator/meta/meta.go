@@ -1,5 +1,6 @@
 // Package meta keeps what a replica must remember: the superblock and the
-// bitmap of out-of-sync blocks, at the end of the backing device. It knows the
+// bitmap of out-of-sync blocks, at the end of the backing device or on one of
+// their own (apart.go draws that). It knows the
 // bytes and how they survive a crash. It does not decide anything: what the
 // flags, generations and votes mean is its callers' business.
 //
@@ -25,6 +26,7 @@
 //	24 16  id                     48   8  data size        248 64 volume name
 //	                              56   8  agreed size     392 64 past, see encodePast
 //	                             488   8  room            496  8 size before a move
+//	                                                      504 16 backing device
 //
 // An update is written to slot 0 and synced, then to slot 1 and synced: at
 // every moment one slot is whole, and once an update is done both hold it, so
@@ -112,7 +114,8 @@ type Store struct {
 
 // layout holds byte offsets on the device.
 type layout struct {
-	data   int64 // size of the data area, also where the bitmap starts
+	data   int64 // size of the data area
+	bits   int64 // where the bitmap starts
 	pages  int   // of the bitmap
 	slot   [2]int64
 	device int64
@@ -125,6 +128,7 @@ func layoutOf(size int64) layout {
 	front := size - tailSize
 	l.pages = pagesFor(front) // for a little more than is left: simple, and at most one page too many
 	l.data = front - int64(l.pages)*pageSize
+	l.bits = l.data
 	return l
 }
 
@@ -168,10 +172,15 @@ func newStore(dev disk.Device, p Params) *Store {
 
 // lay wipes the front and the tail, then writes both slots.
 func (s *Store) lay() error {
-	if err := s.zero(0, wipeSize); err != nil {
+	if err := zero(s.dev, 0, wipeSize); err != nil {
 		return err
 	}
-	if err := s.zero(s.layout.slot[0], tailSize); err != nil {
+	return s.layTail()
+}
+
+// layTail wipes the tail, then writes both slots.
+func (s *Store) layTail() error {
+	if err := zero(s.dev, s.layout.slot[0], tailSize); err != nil {
 		return err
 	}
 	if err := s.dev.Sync(); err != nil {
@@ -180,11 +189,11 @@ func (s *Store) lay() error {
 	return s.writeBoth(&s.super)
 }
 
-func (s *Store) zero(off int64, n int) error {
+func zero(dev disk.Device, off int64, n int) error {
 	b := buffer.Get(n)
 	defer buffer.Put(b)
 	clear(b)
-	return s.dev.WriteAt(b, off)
+	return dev.WriteAt(b, off)
 }
 
 // Open reads the metadata of the replica named by p. It wraps ErrNoMetadata,

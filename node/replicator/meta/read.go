@@ -30,11 +30,20 @@ func find(dev disk.Device, seen int64) (*Store, error) {
 	if older != nil {
 		return nil, err
 	}
-	if before.note != "" {
-		before.note += "; "
-	}
-	before.note += fmt.Sprintf("the device was enlarged from %d to %d bytes; `gemel volume resize` makes use of it", seen, dev.Size())
+	before.note = joined(before.note, enlarged(seen, dev.Size()))
 	return before, nil
+}
+
+func enlarged(from, to int64) string {
+	return fmt.Sprintf("the device was enlarged from %d to %d bytes; `gemel volume resize` makes use of it", from, to)
+}
+
+// joined adds more to a note.
+func joined(note, more string) string {
+	if note == "" {
+		return more
+	}
+	return note + "; " + more
 }
 
 // read loads the newest superblock of a device of size bytes, or of one that

@@ -46,8 +46,13 @@ const (
 	Discard Flags = 1 << 10
 	// KeepUndo: what a resync will overwrite is kept in an undo file first.
 	KeepUndo Flags = 1 << 11
+	// External: the metadata lies on a device of its own, see Apart.
+	External Flags = 1 << 13
+	// Keep: the replica was created over data that is to be the volume's; it goes
+	// with Created.
+	Keep Flags = 1 << 14
 
-	knownFlags = Created | PrimaryActive | CrashedPrimary | Inconsistent | Outdated | BitmapValid | Discard | KeepUndo
+	knownFlags = Created | PrimaryActive | CrashedPrimary | Inconsistent | Outdated | BitmapValid | Discard | KeepUndo | External | Keep
 )
 
 // Has reports whether every flag of want is set.
@@ -95,6 +100,9 @@ type Superblock struct {
 	// Moved is the size that the device had, while the metadata that lay at its end
 	// then is still to be wiped; else 0.
 	Moved int64
+	// Backing is half of the SHA-256 of the backing device's own name, if the
+	// metadata is External and the device has one; else zero.
+	Backing [16]byte
 }
 
 // Verify is what of a verify outlives a restart.
@@ -155,6 +163,7 @@ const (
 	offPast     = 392 // see encodePast; in between: fields of other rooms
 	offRoom     = 488
 	offMoved    = 496
+	offBacking  = 504
 )
 
 // Bits of the flags of a verify.
@@ -201,6 +210,7 @@ func (s *Superblock) encode(b []byte, slot int) {
 	encodePast(b[offPast:], &s.Past)
 	le.PutUint64(b[offRoom:], uint64(s.Room))
 	le.PutUint64(b[offMoved:], uint64(s.Moved))
+	copy(b[offBacking:], s.Backing[:])
 	le.PutUint32(b[offCRC:], checksumSlot(b))
 }
 
@@ -263,6 +273,7 @@ func decode(b []byte, slot int) (Superblock, error) {
 		Past:         decodePast(b[offPast:]),
 		Room:         int64(le.Uint64(b[offRoom:])),
 		Moved:        int64(le.Uint64(b[offMoved:])),
+		Backing:      [16]byte(b[offBacking:]),
 	}
 	s.Generation.Current = block.Generation(le.Uint64(b[offCurrent:]))
 	s.Generation.Bitmap = block.Generation(le.Uint64(b[offBitmap:]))
@@ -344,8 +355,12 @@ func (s *Superblock) invalid() error {
 
 // invalidSizes returns why the sizes do not fit each other.
 func (s *Superblock) invalidSizes() error {
+	within := s.DataSize < s.DeviceSize
+	if s.Flags.Has(External) {
+		within = s.DataSize == s.DeviceSize
+	}
 	switch {
-	case s.DataSize <= 0 || s.DataSize%block.Size != 0 || s.DataSize >= s.DeviceSize:
+	case s.DataSize <= 0 || s.DataSize%block.Size != 0 || !within:
 		return fmt.Errorf("data size %d does not fit a device of %d bytes", s.DataSize, s.DeviceSize)
 	case s.AgreedSize < 0 || s.AgreedSize%block.Size != 0 || s.AgreedSize > s.DataSize:
 		return fmt.Errorf("agreed size %d does not fit a data size of %d bytes", s.AgreedSize, s.DataSize)

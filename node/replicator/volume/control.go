@@ -271,7 +271,7 @@ func (v *Volume) State() control.VolumeState {
 		Survives: v.shown.Leave != nil, Frontend: v.shown.By, FrontendWhy: v.shown.Why,
 		Epoch: w.Reign, Record: v.record, Chosen: w.Chosen,
 		WantShrink: w.WantShrink, ReadyToGrow: w.ReadyToGrow, Frozen: w.Frozen, LeaseLeft: w.Lease - now,
-		CrashedPrimary: w.Crashed, Created: w.Created, Blank: w.Blank, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,
+		CrashedPrimary: w.Crashed, Created: w.Created, Blank: w.Blank, Yields: w.Yields, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,
 		GivenUp: w.Discard, Keeping: w.Keeping, UndoFile: v.undoFile, Apart: v.apart(),
 		Counters: control.Counters{Read: v.counters.read, Written: v.counters.written, Sent: w.Counters.Sent,
 			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Same: w.Counters.Same,

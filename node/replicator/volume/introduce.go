@@ -72,7 +72,7 @@ func helloOf(s handshake.State) wire.Hello {
 		h.Disk = wire.DiskInconsistent
 	}
 	for flag, set := range map[wire.HelloFlags]bool{wire.HelloPrimary: s.Primary, wire.HelloCreated: s.Created,
-		wire.HelloCrashedPrimary: s.Crashed, wire.HelloDiscard: s.Discard} {
+		wire.HelloCrashedPrimary: s.Crashed, wire.HelloDiscard: s.Discard, wire.HelloKeep: s.Keep} {
 		if set {
 			h.Flags |= flag
 		}
@@ -88,6 +88,6 @@ func stateOf(h *wire.Hello) handshake.State {
 		Node: h.Node, Primary: h.Flags.Has(wire.HelloPrimary), Reign: h.Reign, Promised: h.Promised,
 		Created: h.Flags.Has(wire.HelloCreated), Inconsistent: h.Disk == wire.DiskInconsistent,
 		Crashed: h.Flags.Has(wire.HelloCrashedPrimary), Bits: h.OutOfSync > 0, Generations: h.Generation,
-		Discard: h.Flags.Has(wire.HelloDiscard), Size: h.AgreedSize, Usable: h.DataSize, Claims: claimsOf(h),
+		Discard: h.Flags.Has(wire.HelloDiscard), Keep: h.Flags.Has(wire.HelloKeep), Size: h.AgreedSize, Usable: h.DataSize, Claims: claimsOf(h),
 	}
 }

@@ -45,6 +45,8 @@ const (
 	HelloFresh
 	// HelloDiscard: the sender's data was given up and is to be overwritten.
 	HelloDiscard HelloFlags = 1 << 11
+	// HelloKeep: the sender is Created over data that the volume is to begin with.
+	HelloKeep HelloFlags = 1 << 14
 )
 
 // FeaturePaths in a hello's Features: the sender takes further connections into

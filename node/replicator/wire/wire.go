@@ -336,12 +336,19 @@ func (h *Header) invalid() error {
 		return h.invalidData()
 	case h.Type == TypeReadRequest || h.Type == TypeReadReply:
 		return h.invalidRead()
+	case h.Type == TypeBitmap && (h.Length%8 != 0 || h.Offset%(64*block.Size) != 0):
+		return Refuse(BadRange, "bitmap at %d with %d bytes is not made of whole words", h.Offset, h.Length)
+	}
+	return h.invalidCode()
+}
+
+// invalidCode checks a message whose code says all.
+func (h *Header) invalidCode() error {
+	switch {
 	case h.Type == TypeProtocol && h.Code > uint32(block.ProtocolA):
 		return Refuse(BadValue, "protocol %d; there are %d", h.Code, block.ProtocolA+1)
 	case h.Type == TypeGrow && (h.Code == 0 || h.Code > GrowSteps || h.ID%block.Size != 0 || h.ID > 1<<62):
 		return Refuse(BadValue, "step %d of growing, to %d bytes", h.Code, h.ID)
-	case h.Type == TypeBitmap && (h.Length%8 != 0 || h.Offset%(64*block.Size) != 0):
-		return Refuse(BadRange, "bitmap at %d with %d bytes is not made of whole words", h.Offset, h.Length)
 	}
 	return nil
 }

@@ -93,6 +93,8 @@ type Meta struct {
 	// Discard: the data was given up and is to be overwritten; KeepUndo: what
 	// will be overwritten is kept first.
 	Discard, KeepUndo bool
+	// Keep: the replica was created over data that the volume is to begin with.
+	Keep bool
 	// Ending: the peer may have been told the end of a resync, and carry
 	// Gen.Current, although Gen.Bitmap still counts.
 	Ending bool
@@ -287,7 +289,7 @@ func (c *Core) Meta() (Meta, uint64) { return c.meta, c.metaVersion }
 func (c *Core) Hello() handshake.State {
 	return handshake.State{
 		Node: c.cfg.Self, Primary: c.primary, Reign: c.reign, Promised: c.register.Promised, Created: c.meta.Created, Inconsistent: c.meta.Inconsistent,
-		Crashed: c.meta.Crashed, Bits: c.dirty.Bytes() > 0, Discard: c.meta.Discard, Generations: c.meta.Gen,
+		Crashed: c.meta.Crashed, Bits: c.dirty.Bytes() > 0, Discard: c.meta.Discard, Keep: c.meta.Keep, Generations: c.meta.Gen,
 		Size: c.meta.Size, Usable: c.room(),
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"testing"
 
+	"gemel/node/arbiter"
 	"gemel/node/block"
+	"gemel/node/replicator/handshake"
 )
 
 func TestGrowRefuses(t *testing.T) {
@@ -115,5 +117,19 @@ func TestWhatWasPreparedIsNeverBlankedAgain(t *testing.T) {
 	c.Receive(0, 1, Msg{Kind: Grow, Step: GrowTake, Epoch: 2, ID: 128 * block.Size})
 	if c.phase != off || c.meta.Size != 64*block.Size {
 		t.Error("it took a size for which it was not prepared")
+	}
+}
+
+// TestAnEmptyReplicaYields: a volume begins with the data that was kept.
+func TestAnEmptyReplicaYields(t *testing.T) {
+	a := arbiter.Accepted{Epoch: 2, Version: 1, Set: 1}
+	c := New(Config{Self: 0, Usable: 64 * block.Size, Seed: 1}, Meta{Created: true, Inconsistent: true}, nil, arbiter.Record{Promised: 2, Accepted: a})
+	peer := handshake.State{Node: 1, Created: true, Inconsistent: true, Keep: true, Usable: 64 * block.Size}
+	c.Persisted(0, c.metaVersion, nil)
+	if err := c.ConnUp(0, 1, c.Hello(), peer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Promote(0, a, true); !errors.Is(err, ErrYields) || !c.View(0).Yields {
+		t.Errorf("promoted beside data that is kept: %v", err)
 	}
 }

@@ -15,6 +15,7 @@ var (
 	ErrNotElected   = errors.New("this node's register has not accepted that reign")
 	ErrInconsistent = errors.New("the data here is not whole")
 	ErrBusy         = errors.New("requests of the last role are still under way")
+	ErrYields       = errors.New("the peer's replica was created with --keep-data, and the volume begins with it")
 	ErrDiscarded    = errors.New("the data here was given up; connect the peer, which fills it anew")
 )
 
@@ -57,8 +58,14 @@ func (c *Core) bear() {
 	c.dirty = resync.NewBitmap(c.meta.Size, nil)
 	c.newPages(false)
 	c.setAll() // nobody else holds anything of it
-	c.meta.Created, c.meta.Inconsistent = false, false
+	c.meta.Created, c.meta.Inconsistent, c.meta.Keep = false, false, false
 	c.meta.Gen.Current = c.newGeneration()
+}
+
+// yields reports whether the volume is to begin with what the peer holds, as of
+// their last meeting.
+func (c *Core) yields() bool {
+	return c.meta.Created && !c.meta.Keep && c.peer.Created && c.peer.Keep
 }
 
 func (c *Core) mayPromote(chosen arbiter.Accepted, birth bool) error {
@@ -74,6 +81,8 @@ func (c *Core) mayPromote(chosen arbiter.Accepted, birth bool) error {
 			"campaign again", chosen.Epoch, chosen.Version, ErrNotElected, c.register.Promised, a.Epoch, a.Version)
 	case c.meta.Inconsistent && !(birth && c.meta.Created), c.meta.Created && !birth:
 		return fmt.Errorf("promote: %w: connect the peer and let the resync finish, or restore a backup", ErrInconsistent)
+	case birth && c.yields():
+		return fmt.Errorf("promote: %w", ErrYields)
 	case c.meta.Discard:
 		return fmt.Errorf("promote: %w", ErrDiscarded)
 	case !c.primary && !c.Quiet():

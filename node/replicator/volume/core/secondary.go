@@ -180,7 +180,7 @@ func (c *Core) becomeTarget(now time.Duration, m Msg) {
 	}
 	c.full, c.sums = m.Full, false
 	c.pace = resync.NewPace(now, int64(m.ID), resync.Limits{})
-	c.meta.Inconsistent, c.meta.Created, c.meta.Crashed = true, false, false
+	c.meta.Inconsistent, c.meta.Created, c.meta.Crashed, c.meta.Keep = true, false, false, false
 	c.meta.Discard, c.meta.KeepUndo, c.meta.Ending = false, false, false
 	c.meta.ResyncFrom = m.From
 	c.beginVersion = c.persist()
