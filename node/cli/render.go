@@ -227,6 +227,9 @@ func resync(v *api.Volume) string {
 	if r.Unreadable > 0 {
 		text += fmt.Sprintf(", %s unreadable on the source at %s", size(r.Unreadable), rangeNames(r.UnreadableRanges))
 	}
+	if r.Unwritable > 0 {
+		text += fmt.Sprintf(", %s unwritable on the target at %s", size(r.Unwritable), rangeNames(r.UnwritableRanges))
+	}
 	if r.Waiting != "" {
 		text += ", waits: " + r.Waiting
 	} else if r.Rate > 0 {

@@ -86,7 +86,7 @@ var situations = map[string]func(*api.Status){
 		v.PeerDisk, v.OutOfSync, v.InSyncBy, v.InSync = control.Inconsistent, 8<<10, []string{"server1"}, 1
 		v.Resync = &control.Resync{Direction: "source", Full: true, Total: 10 << 30, Done: 10<<30 - 8<<10, Unreadable: 8 << 10, Stuck: true,
 			UnreadableRanges: []control.Range{{Offset: 1 << 20, Length: 4096}, {Offset: 5 << 20, Length: 4096}},
-			Waiting:          "everything else is copied; a write over the blocks that cannot be read here makes both sides good"}
+			Waiting:          "everything else is copied; a write over the blocks that are left makes both sides good, if the disks take it"}
 	},
 	"witness-lost": func(s *api.Status) {
 		s.Witness.Reachable, s.Witness.LastSeen = false, noon.Add(-5*time.Minute)

@@ -262,6 +262,9 @@ func checkVolumes(c *Config, r *reader) {
 		}
 		checkFrontend(&c.Volumes[i], path, r)
 		checkProtocol(&c.Volumes[i], path, r)
+		if !slices.Contains([]string{IOErrorMend, IOErrorDetach, IOErrorPassOn}, v.OnIOError) {
+			r.mistake(path+".on-io-error", "%q is neither %s, %s nor %s", v.OnIOError, IOErrorMend, IOErrorDetach, IOErrorPassOn)
+		}
 		if v.DiskTimeout != 0 {
 			r.between(path+".disk-timeout", v.DiskTimeout, time.Second, 10*time.Minute)
 		}

@@ -104,6 +104,8 @@ type Volume struct {
 	Frontend string `mapstructure:"frontend"` // one of Frontends
 	// DiskTimeout is how long the backing device may keep a request; 0: for ever.
 	DiskTimeout time.Duration `mapstructure:"disk-timeout"`
+	// OnIOError is one of IOErrorMend, IOErrorDetach and IOErrorPassOn.
+	OnIOError string `mapstructure:"on-io-error"`
 	// Protocol is A, B or C. TakeoverUnderA is one of TakeoverRefuse and TakeoverAllow.
 	Protocol       string `mapstructure:"protocol"`
 	TakeoverUnderA string `mapstructure:"takeover-under-a"`
@@ -140,6 +142,13 @@ const (
 	FrontendNBD       = "nbd"
 	FrontendFuseLoop  = "fuseloop"
 	FrontendNBDSocket = "nbd-socket" // no device of the kernel
+)
+
+// What on-io-error may be.
+const (
+	IOErrorMend   = "mend"
+	IOErrorDetach = "detach"
+	IOErrorPassOn = "pass-on"
 )
 
 // What on-congestion may be.

@@ -199,6 +199,7 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 		Changed:        s.d.touch,
 		Moved:          func(int64) { s.remember(store) },
 		LogSlots:       s.conf.ALExtents,
+		OnError:        onError[s.conf.OnIOError],
 		CongestionFill: s.conf.Fill(), PullAhead: s.conf.OnCongestion == config.CongestionPullAhead,
 		Log: func(text string, err error) {
 			if err != nil {

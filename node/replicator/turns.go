@@ -13,6 +13,10 @@ import (
 var checksums = map[string]core.Checksums{config.ChecksumAuto: core.ChecksumsAuto, config.ChecksumOn: core.ChecksumsOn,
 	config.ChecksumOff: core.ChecksumsOff}
 
+// onError does so with those of on-io-error.
+var onError = map[string]core.OnError{config.IOErrorMend: core.Mend, config.IOErrorDetach: core.Detach,
+	config.IOErrorPassOn: core.PassOn}
+
 // keepTurns lets one volume's resync wait for another's, as the configuration
 // orders them, until ctx ends.
 func (d *daemon) keepTurns(ctx context.Context) {

@@ -198,11 +198,14 @@ type Resync struct {
 	Same     int64 `json:"same,omitempty"`
 	MinRate  int64 `json:"min_rate,omitempty"` // bytes per second; 0: none
 	MaxRate  int64 `json:"max_rate,omitempty"`
-	// Unreadable bytes were left out, because the source's disk cannot read them;
-	// they stay out of sync and are tried again. The source's only, as are the
-	// first of their ranges. Stuck: nothing can be copied until that changes.
+	// Unreadable bytes were left out, because the source's disk cannot read them,
+	// Unwritable because the target's cannot write them; they stay out of sync and
+	// are tried again. The source's only, as are the first of their ranges. Stuck:
+	// nothing can be copied until that changes.
 	Unreadable       int64   `json:"unreadable,omitempty"`
 	UnreadableRanges []Range `json:"unreadable_ranges,omitempty"`
+	Unwritable       int64   `json:"unwritable,omitempty"`
+	UnwritableRanges []Range `json:"unwritable_ranges,omitempty"`
 	Stuck            bool    `json:"stuck,omitempty"`
 }
 

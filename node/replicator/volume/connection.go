@@ -278,7 +278,7 @@ func toWire(m *core.Msg) wire.Header {
 		h.ID, h.Code = 0, uint32(m.ID)
 	case core.Grow:
 		h.Code = uint32(m.Step)
-	case core.Sums:
+	case core.Sums, core.Ack:
 		if m.Bad {
 			h.Flags = wire.FlagFailed
 		}
@@ -324,7 +324,7 @@ func fromWire(m *link.Message) (core.Msg, error) {
 	case wire.TypeResyncWrite:
 		out.Kind, out.Op = core.ResyncData, opOf(&m.Header)
 	case wire.TypeWriteAck, wire.TypeResyncAck:
-		out.Kind = core.Ack
+		out.Kind, out.Bad = core.Ack, m.Flags&wire.FlagFailed != 0
 	case wire.TypeBarrier:
 		out.Kind = core.Barrier
 	case wire.TypeBarrierAck:

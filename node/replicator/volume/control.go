@@ -312,9 +312,12 @@ func progress(r core.Resync) *control.Resync {
 	}
 	s := &control.Resync{Direction: direction, Full: r.Full, Total: r.Total, Done: r.Done, Rate: r.Rate, ETA: r.ETA,
 		Waiting: r.Waiting, Compared: r.Compared, Same: r.Same, MinRate: r.Limits.MinRate, MaxRate: r.Limits.MaxRate,
-		Unreadable: r.Unreadable, Stuck: r.Stuck}
+		Unreadable: r.Unreadable, Unwritable: r.Unwritable, Stuck: r.Stuck}
 	for _, u := range r.UnreadableRanges {
 		s.UnreadableRanges = append(s.UnreadableRanges, control.Range{Offset: u.Off, Length: u.Len})
+	}
+	for _, u := range r.UnwritableRanges {
+		s.UnwritableRanges = append(s.UnwritableRanges, control.Range{Offset: u.Off, Length: u.Len})
 	}
 	return s
 }

@@ -190,3 +190,43 @@ func TestResyncGoesRoundABadBlock(t *testing.T) {
 	p.choose(0, 2, 2, arbiter.Both)
 	p.identical()
 }
+
+// TestWriteErrorsPassedOn: under pass-on the application is told of an error on
+// the Primary, and both nodes stay in sync; an error on the Secondary costs a
+// resync of the block.
+func TestWriteErrorsPassedOn(t *testing.T) {
+	p := newPairTuned(t, 24<<20, func(o *Options) { o.OnError = core.PassOn })
+	p.promote(0, 2, true)
+	p.until(0, "first sync", ready)
+	p.choose(0, 2, 2, arbiter.Both)
+	page := bytes.Repeat([]byte{1}, 4096)
+	p.faulty[0].set(func() { p.faulty[0].broken = true })
+	if err := p.v[0].WriteAt(page, 8192, false); !errors.Is(err, errBad) {
+		t.Errorf("write on a disk that fails: %v", err)
+	}
+	p.faulty[0].set(func() { p.faulty[0].broken = false })
+	if s := p.v[0].State(); s.Problem != "" || s.Connection != control.Connected {
+		t.Errorf("after it: %q, %s", s.Problem, s.Connection)
+	}
+	if err := p.v[0].WriteAt(page, 4096, false); err != nil {
+		t.Error(err)
+	}
+	p.faulty[1].set(func() { p.faulty[1].broken = true })
+	done := make(chan error, 1)
+	go func() { done <- p.v[0].WriteAt(bytes.Repeat([]byte{2}, 4096), 4096, false) }()
+	p.until(0, "the Secondary's error", func(s control.VolumeState) bool { return s.WantShrink })
+	p.faulty[1].set(func() { p.faulty[1].broken = false })
+	p.choose(0, 2, 3, arbiter.Only(0))
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	p.until(0, "resync", ready)
+	p.choose(0, 2, 4, arbiter.Both)
+	if s := p.v[1].State(); s.Problem != "" {
+		t.Errorf("the Secondary gave its disk up: %s", s.Problem)
+	}
+	if err := p.v[0].Flush(); err != nil {
+		t.Error(err)
+	}
+	p.identical()
+}

@@ -71,6 +71,7 @@ type Options struct {
 	DiskTimeout     time.Duration // of one request at the backing device; 0: for ever
 	ConnectInterval time.Duration // between tries
 	Protocol        block.Protocol
+	OnError         core.OnError
 	CongestionFill  int64         // bytes under way to the peer under protocol A; 0: 16 MiB
 	PullAhead       bool          // on congestion go on without the peer
 	Lease           time.Duration // longest lease this voter may have granted before its restart
@@ -193,7 +194,7 @@ func New(o Options) (*Volume, error) {
 	v.register, v.record = arbiter.Boot(super.Register, Now(), o.Lease), super.Register
 	v.core = core.New(core.Config{Self: o.Node, Usable: o.Store.DataSize(), WriteTimeout: writeWaits * o.PeerTimeout,
 		BarrierAfter: time.Second, DiskTimeout: o.DiskTimeout, Resync: o.Resync, Checksums: o.Checksums, Log: set, LogSlots: o.LogSlots,
-		PageWords: meta.PageWords, Protocol: o.Protocol, Fill: o.CongestionFill,
+		PageWords: meta.PageWords, Protocol: o.Protocol, OnError: o.OnError, Fill: o.CongestionFill,
 		PullAhead: o.PullAhead, Seed: o.Seed}, metaOf(&super), words, super.Register)
 	v.mu.Lock()
 	v.run()

@@ -104,7 +104,7 @@ type Msg struct {
 	Words   []uint64
 	Payload ID
 	At      int64 // where in the payload Range begins
-	Bad     bool  // Sums: the blocks cannot be read
+	Bad     bool  // Sums: the blocks cannot be read; Ack: ID could not be written
 	Step    GrowStep
 }
 

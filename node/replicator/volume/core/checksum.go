@@ -88,7 +88,7 @@ func (c *Core) copyFailed(now time.Duration, q *request) {
 		return
 	}
 	c.resyncIn -= q.r.Len
-	c.leaveOut(now, q.r)
+	c.leaveOut(now, q.r, here)
 	c.settle(now, q)
 	c.finish(q)
 }

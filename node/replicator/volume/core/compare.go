@@ -67,6 +67,9 @@ func (c *Core) digested(now time.Duration, q *request) {
 			m.Payload = q.id
 		}
 		c.send(m)
+		if m.Bad {
+			c.detachOn(q.err)
+		}
 		if c.phase == syncing {
 			c.pace.Delivered(now, q.r.Len)
 		}

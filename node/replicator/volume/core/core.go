@@ -46,6 +46,7 @@ type Config struct {
 	// DiskTimeout is how long the local disk may keep a request before it is
 	// given up; 0: for ever.
 	DiskTimeout time.Duration
+	OnError     OnError
 	// BarrierAfter is how long acknowledged writes may stay unflushed at the peer.
 	BarrierAfter time.Duration
 	Resync       resync.Limits

@@ -41,10 +41,11 @@ func (c *Core) ReadFailed(now time.Duration, r block.Range, err error) (ID, erro
 		return 0, refused
 	}
 	q.err = fmt.Errorf("%w: %w", ErrDisk, err)
+	c.detachOn(err)
 	switch {
 	case c.hold(q):
-	case c.phase != inSync:
-		c.unread(now, q)
+	case c.phase != inSync || c.cfg.OnError == PassOn:
+		c.pass(now, q)
 	default:
 		c.submit(now, q)
 	}
@@ -59,6 +60,12 @@ func (c *Core) ask(now time.Duration, q *request) {
 	}
 	q.pending, q.since = true, now
 	c.send(Msg{Kind: ReadRequest, ID: uint64(q.id), Range: q.r})
+}
+
+// pass ends a read with its error, and keeps the disk.
+func (c *Core) pass(now time.Duration, q *request) {
+	q.localDone = true
+	c.tryComplete(now, q)
 }
 
 // unread gives up to get the data elsewhere. If the peer has it all the same,
@@ -134,6 +141,9 @@ func (c *Core) servedRead(q *request) {
 			m.Kind, m.Payload = ReadFailed, 0
 		}
 		c.send(m)
+		if q.err != nil {
+			c.detachOn(q.err)
+		}
 	}
 	c.release(q)
 }

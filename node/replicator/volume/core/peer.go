@@ -159,7 +159,11 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) (wanted ID) {
 	}
 	switch m.Kind {
 	case Ack:
-		c.acknowledged(now, ID(m.ID))
+		if m.Bad {
+			c.refused(now, ID(m.ID))
+		} else {
+			c.acknowledged(now, ID(m.ID))
+		}
 	case BarrierAck:
 		c.barrierDone(now, m.ID)
 	case Bits:
@@ -199,18 +203,11 @@ func (c *Core) acknowledged(now time.Duration, id ID) {
 	if q == nil || !q.pending {
 		return
 	}
-	if q.parts > 1 {
-		q.parts--
+	if q.kind == copying {
+		c.answeredCopy(now, q)
 		return
 	}
-	if q.pending = false; q.kind == copying {
-		if !q.sums {
-			c.count.Resynced += q.r.Len
-		}
-		c.copied(now, q)
-		return
-	}
-	q.acked = true
+	q.pending, q.acked = false, true
 	if !q.fua {
 		c.remember(now, q.r)
 	}
@@ -420,7 +417,7 @@ func (c *Core) mark() {
 			q.pending = false
 		} else if q.pending || q.kind == copying {
 			c.setBits(q.r)
-			q.pending, q.asking = false, false
+			q.pending, q.asking, q.again = false, false, false
 		}
 		if q.kind == copying {
 			q.completed = true
@@ -434,6 +431,7 @@ func (c *Core) mark() {
 			continue
 		}
 		c.setBits(q.r)
+		c.cool(q)
 		q.completed = true
 		c.finish(q)
 	}

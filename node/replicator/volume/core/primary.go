@@ -71,6 +71,9 @@ func (c *Core) LocalDone(now time.Duration, id ID, err error) {
 	}
 	c.local--
 	q.inLocal, q.localDone, q.err = false, true, err
+	if err != nil && (q.kind == checking || q.kind == copying) {
+		c.detachOn(err)
+	}
 	switch q.kind {
 	case copying:
 		if q.sums {
@@ -90,8 +93,7 @@ func (c *Core) LocalDone(now time.Duration, id ID, err error) {
 		c.mended(now, q, err)
 	default:
 		if err != nil {
-			c.setBits(q.r)
-			c.fail(fmt.Errorf("%w: %w", ErrDisk, err))
+			c.writeFailed(q, err)
 		}
 		c.settle(now, q)
 		c.tryComplete(now, q)

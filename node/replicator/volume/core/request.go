@@ -31,6 +31,7 @@ type request struct {
 	used  bool
 
 	started   bool // holds its range, local I/O was asked for
+	again     bool // appWrite: failed here, the peer has taken it; copying: because of that
 	held      bool // came after the disk failed: waits for the peer to take over
 	localDone bool
 	inLocal   bool // local I/O under way
@@ -182,9 +183,16 @@ func (c *Core) settle(now time.Duration, q *request) {
 	if q.kind == appWrite {
 		c.appBusy--
 	}
+	var again *request
+	if q.again && q.kind == appWrite {
+		again = c.copyAgain(q)
+	}
 	c.cool(q)
 	if len(c.waiting) > 0 {
 		c.wake(now)
+	}
+	if again != nil {
+		c.place(now, again)
 	}
 }
 

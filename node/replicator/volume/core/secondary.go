@@ -139,10 +139,10 @@ func (c *Core) theirsDone(now time.Duration, q *request) {
 	}
 	c.applied(now, q)
 	current := c.phase != off && q.session == c.session && !c.primary
-	if q.err != nil {
+	if q.err != nil && !(current && c.keepsDisk()) {
 		c.brokenDisk(now, q.err)
 	} else if current && c.peerEpoch >= c.register.Promised {
-		c.send(Msg{Kind: Ack, ID: q.remote})
+		c.send(Msg{Kind: Ack, ID: q.remote, Bad: q.err != nil})
 	}
 	c.release(q)
 	if len(c.asks) > 0 {

@@ -37,13 +37,20 @@ func (s *sim) diskFails(n *simNode, a Action) bool {
 	switch {
 	case a.Kind != Write && a.Kind != Sync && !reads:
 		return false
+	case s.repairs(n, a):
+		return false
 	case reads && !n.broken && n.cannotRead(a):
-	case !n.broken && (s.calm || s.split != nil || s.rng.Intn(1200) != 0):
+	case !n.broken && (s.calm || s.split != nil || s.rng.Intn(n.wear(a)) != 0):
 		return false
 	}
 	if !n.broken {
 		s.logf("the disk of %d fails at %v", n.id, a.Range)
 		s.broken++
+	}
+	policy := n.core.cfg.OnError
+	if policy == PassOn && a.Kind == Write && !n.broken {
+		s.failWrite(n, a)
+		return true
 	}
 	if n.broken = !reads; reads && !s.calm && s.rng.Intn(2) == 0 { // else it can be read the next time
 		n.bad[int(a.Range.Off/block.Size)+s.rng.Intn(int(a.Range.Len/block.Size))] = true
@@ -58,6 +65,34 @@ func (s *sim) diskFails(n *simNode, a Action) bool {
 	}
 	s.do(n)
 	return true
+}
+
+// wear is how many requests end well until one does not.
+func (n *simNode) wear(a Action) int {
+	if n.core.cfg.OnError == PassOn && a.Kind == Write {
+		return 150 // the node does not have to be restarted
+	}
+	return 1200
+}
+
+// failWrite is a write that fails once, with some of its blocks written.
+func (s *sim) failWrite(n *simNode, a Action) {
+	first := int(a.Range.Off / block.Size)
+	for i, v := range n.payload[a.ID] {
+		if s.rng.Intn(2) == 0 {
+			n.disk.visible[first+i] = v
+		}
+	}
+	s.passedOn++
+	n.core.LocalDone(s.now, a.ID, errSimDisk)
+	s.do(n)
+}
+
+// repairs reports whether a is the copy of what could not be written; if it
+// failed as well, the nodes would differ where the application knows it.
+func (s *sim) repairs(n *simNode, a Action) bool {
+	q := n.core.find(a.ID)
+	return a.Kind == Read && !n.broken && q != nil && q.again && n.core.phase >= finishing
 }
 
 // cannotRead reports whether a block that a reads is bad.

@@ -99,6 +99,7 @@ type sim struct {
 	calm     bool             // nothing breaks any more
 	broken   int              // disks that failed
 	mended   int              // reads answered by the peer and written anew
+	passedOn int              // writes that failed and were passed on
 	omitted  int              // blocks that a resync could not read
 	kept     int              // undo files written
 	split    *splitter        // nil: the voters are obeyed
@@ -163,7 +164,7 @@ func (s *sim) boot(n *simNode) {
 	n.payload, n.requests, n.ops = map[ID][]uint64{}, map[ID]int{}, nil
 	n.ahead, n.theirs = map[ID]*simWrite{}, map[ID][]uint64{}
 	n.core = New(Config{Self: n.id, Usable: int64(n.room) * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
-		Extent: 16 * block.Size, Protocol: s.protocol, Fill: s.fill, PullAhead: s.ahead, PullAfter: 15 * time.Millisecond, Checksums: Checksums(s.rng.Intn(3)), Seed: uint64(s.rng.Int63()), Log: s.readLog(n), LogSlots: n.slots,
+		Extent: 16 * block.Size, Protocol: s.protocol, Fill: s.fill, PullAhead: s.ahead, PullAfter: 15 * time.Millisecond, Checksums: Checksums(s.rng.Intn(3)), OnError: OnError(s.rng.Intn(3)), Seed: uint64(s.rng.Int63()), Log: s.readLog(n), LogSlots: n.slots,
 		LogExtent: simLogExtent, PageWords: 1}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
 	s.do(n)
 	s.logf("boot %d %+v", n.id, n.core.Hello())
@@ -561,7 +562,7 @@ func (s *sim) step(calm bool) {
 }
 
 func TestSimulation(t *testing.T) {
-	var writes, acked, elected, synced, refused, held, broken, omitted, mended, early, shorn, verifies, same, logged, paged, crashed, pulled, asked, enlarged int
+	var writes, acked, elected, synced, refused, held, broken, passed, omitted, mended, early, shorn, verifies, same, logged, paged, crashed, pulled, asked, enlarged int
 	for i := range *simSeeds {
 		seed := *simFirst + int64(i)
 		s := newSimOf(t, seed, smallRoom(seed))
@@ -586,6 +587,7 @@ func TestSimulation(t *testing.T) {
 		held += s.held
 		broken += s.broken
 		omitted += s.omitted
+		passed += s.passedOn
 		mended += s.mended
 		early += s.early
 		shorn += s.shorn
@@ -600,9 +602,9 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas, %d late messages refused, %d times without a lease, "+
-		"%d disk failures, %d times blocks left out of a resync, %d reads mended, %d writes completed before the peer had them, %d of them lost in a take-over, "+
+		"%d disk failures, %d writes that failed and were passed on, %d times blocks left out of a resync, %d reads mended, %d writes completed before the peer had them, %d of them lost in a take-over, "+
 		"%d crashes of a Primary, %d transactions of its log, %d saves of pages, %d times pulled ahead",
-		writes, acked, elected, synced, refused, held, broken, omitted, mended, early, shorn, crashed, logged, paged, pulled)
+		writes, acked, elected, synced, refused, held, broken, passed, omitted, mended, early, shorn, crashed, logged, paged, pulled)
 	t.Logf("%d growths begun, %d times a node took a larger size", asked, enlarged)
 	t.Logf("%d verifies to the end, %d bytes found equal by checksums", verifies, same)
 }

@@ -8,8 +8,9 @@ import (
 	"gemel/node/block"
 )
 
-// What the source of a resync cannot read, it cannot send. A piece that could
-// not be read is tried again in smaller ones, down to the block; a block that
+// What the source of a resync cannot read, it cannot send; what the target
+// cannot write, it refuses where its disk is kept (PassOn). A piece that failed
+// is tried again in smaller ones, down to the block; a block that
 // fails alone is left out, and everything else is copied. Such blocks stay out
 // of sync like a piece under way: they are in every image of the bitmap, and
 // marked again when the connection ends. While there is one the resync does not
@@ -24,17 +25,27 @@ const (
 	unreadableShown = 16
 )
 
+// side is whose disk failed.
+type side uint8
+
+const (
+	here  side = iota // the source could not read
+	there             // the target could not write
+)
+
 // omitted is what a resync left out. Its ranges are neither marked nor under way.
 type omitted struct {
 	again  []block.Range // parts of pieces that failed, the next one last
 	blocks []block.Range // failed alone, in order, apart from each other
 	bytes  int64         // of both
-	known  []block.Range // blocks that failed and were not copied or written since, also while they are tried
-	due    time.Duration // next try of blocks
+	// known are the blocks that failed here and there, and were not copied or
+	// written since, also while they are tried.
+	known [2][]block.Range
+	due   time.Duration // next try of blocks
 }
 
-// leaveOut takes the end of a read that failed at r.
-func (c *Core) leaveOut(now time.Duration, r block.Range) {
+// leaveOut takes the end of a copy that failed at r.
+func (c *Core) leaveOut(now time.Duration, r block.Range, where side) {
 	u := &c.omitted
 	u.bytes += r.Len
 	if r.Len > block.Size {
@@ -45,7 +56,8 @@ func (c *Core) leaveOut(now time.Duration, r block.Range) {
 	if len(u.blocks) == 0 {
 		u.due = now + retryUnreadable
 	}
-	u.blocks, u.known = insert(u.blocks, r), insert(u.known, r)
+	u.known[1-where], _ = without(u.known[1-where], r)
+	u.blocks, u.known[where] = insert(u.blocks, r), insert(u.known[where], r)
 	c.changed()
 }
 
@@ -115,12 +127,14 @@ func (c *Core) overwritten(r block.Range) {
 
 // madeGood: r is or will be good on both sides.
 func (c *Core) madeGood(r block.Range) {
-	if len(c.omitted.known) == 0 {
-		return
-	}
-	var n int64
-	if c.omitted.known, n = without(c.omitted.known, r); n > 0 {
-		c.changed()
+	for where := range c.omitted.known {
+		if len(c.omitted.known[where]) == 0 {
+			continue
+		}
+		var n int64
+		if c.omitted.known[where], n = without(c.omitted.known[where], r); n > 0 {
+			c.changed()
+		}
 	}
 }
 
@@ -153,17 +167,22 @@ func (c *Core) markOmitted() {
 // viewOmitted shows what a resync left out.
 func (c *Core) viewOmitted(r *Resync) {
 	u := &c.omitted
-	for _, b := range u.known {
-		r.Unreadable += b.Len
-	}
-	r.UnreadableRanges = slices.Clone(u.known[:min(len(u.known), unreadableShown)])
+	r.Unreadable, r.UnreadableRanges = shown(u.known[here])
+	r.Unwritable, r.UnwritableRanges = shown(u.known[there])
 	switch {
-	case r.Waiting != "" || r.Unreadable == 0:
+	case r.Waiting != "" || len(u.blocks) == 0:
 	case len(u.blocks) >= unreadableMost:
 		r.Stuck = true
-		r.Waiting = fmt.Sprintf("the disk here cannot read %d blocks or more; replace it", r.Unreadable/block.Size)
+		r.Waiting = fmt.Sprintf("%d blocks or more cannot be copied; replace the disk that fails", u.bytes/block.Size)
 	case c.dirty.Bytes() == 0 && c.resyncIn == 0 && len(u.again) == 0:
 		r.Stuck = true
-		r.Waiting = "everything else is copied; a write over the blocks that cannot be read here makes both sides good"
+		r.Waiting = "everything else is copied; a write over the blocks that are left makes both sides good, if the disks take it"
 	}
+}
+
+func shown(list []block.Range) (bytes int64, first []block.Range) {
+	for _, r := range list {
+		bytes += r.Len
+	}
+	return bytes, slices.Clone(list[:min(len(list), unreadableShown)])
 }

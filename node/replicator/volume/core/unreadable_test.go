@@ -149,7 +149,7 @@ func TestUnreadableBlocksAreMarkedWhenTheConnectionEnds(t *testing.T) {
 func TestTooManyUnreadableBlocksLetTheResyncWait(t *testing.T) {
 	r := source(t, blocks(0, 2))
 	for i := range int64(unreadableMost - 1) {
-		r.c.leaveOut(0, blocks(2000+2*i, 1))
+		r.c.leaveOut(0, blocks(2000+2*i, 1), here)
 	}
 	r.copyAll(func(b int64) bool { return b == 0 })
 	r.c.setBits(blocks(100, 8))
@@ -161,5 +161,27 @@ func TestTooManyUnreadableBlocksLetTheResyncWait(t *testing.T) {
 	r.c.Tick(r.now)
 	if copied := r.copyAll(func(b int64) bool { return b >= 1000 }); !copied[0] {
 		t.Errorf("tried again, copied %v", copied)
+	}
+}
+
+func TestWhatTheTargetCannotWriteIsLeftOut(t *testing.T) {
+	r := source(t, blocks(0, 8))
+	r.copyAll(func(int64) bool { return true }) // nothing can be read yet
+	r.now += retryUnreadable
+	r.c.Tick(r.now)
+	for tries := 0; len(r.c.omitted.blocks) != 1 && tries < 20; tries++ {
+		for _, a := range append([]Action(nil), r.c.Take()...) {
+			switch {
+			case a.Kind == Read:
+				r.c.LocalDone(r.now, a.ID, nil)
+			case a.Kind == Send && a.Msg.Kind == ResyncData:
+				bad := a.Msg.Range.Overlaps(blocks(3, 1))
+				r.c.Receive(r.now, 1, Msg{Kind: Ack, Epoch: 2, ID: a.Msg.ID, Bad: bad})
+			}
+		}
+	}
+	v := r.c.View(r.now).Resync
+	if v.Unwritable != block.Size || v.UnwritableRanges[0] != blocks(3, 1) || v.Unreadable != 0 || !v.Stuck {
+		t.Errorf("shown: %+v", v)
 	}
 }

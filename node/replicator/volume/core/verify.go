@@ -411,7 +411,9 @@ func (c *Core) repair(now time.Duration, r block.Range) {
 
 func (c *Core) repaired(q *request) {
 	c.verify.repairs--
-	c.verify.repaired += q.r.Len
+	if !q.again {
+		c.verify.repaired += q.r.Len
+	}
 	c.changed()
 }
 

@@ -51,11 +51,12 @@ type Resync struct {
 	Compared              bool   // what differs is copied only
 	Same                  int64  // bytes that did not have to be sent; the source's
 	Limits                resync.Limits
-	// Unreadable bytes were left out because the source cannot read them; the
-	// first ranges of them. Stuck: nothing can be copied until that changes.
-	Unreadable       int64
-	UnreadableRanges []block.Range
-	Stuck            bool
+	// Unreadable bytes were left out because the source cannot read them,
+	// Unwritable because the target cannot write them; the first ranges of them.
+	// Stuck: nothing can be copied until that changes.
+	Unreadable, Unwritable             int64
+	UnreadableRanges, UnwritableRanges []block.Range
+	Stuck                              bool
 }
 
 // View returns the state of the replica at now.
