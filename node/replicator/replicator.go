@@ -58,7 +58,8 @@ type daemon struct {
 	keys     *identity.Identity
 	listener *link.Listener // nil on the node that dials
 	export   func(name string) volume.Exporter
-	slots    []*slot // one per configured volume, in its order
+	slots    []*slot      // one per configured volume, in its order
+	prober   *link.Prober // of the sessions of all volumes
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every change of state
@@ -108,7 +109,7 @@ func start(cfg *config.Config, log *slog.Logger, export func(string) volume.Expo
 		log.Warn("block data goes over the links without encryption: whoever can reach them can read and change the volumes",
 			"key", "replication.encryption")
 	}
-	d := &daemon{cfg: cfg, log: log, node: arbiter.NodeID(self), keys: keys, export: export, changed: make(chan struct{})}
+	d := &daemon{cfg: cfg, log: log, node: arbiter.NodeID(self), keys: keys, export: export, prober: link.NewProber(), changed: make(chan struct{})}
 	if d.node == 1 { // node 0 dials, see package link
 		if d.listener, err = d.listen(); err != nil {
 			return nil, fmt.Errorf("start the replicator: %w", err)
@@ -147,7 +148,7 @@ func (d *daemon) listen() (*link.Listener, error) {
 func (d *daemon) dialer() (*link.Dialer, error) {
 	r := &d.cfg.Replication
 	dialer := &link.Dialer{TLS: d.keys.ClientTLS(d.cfg.Peer().Name), PeerTimeout: r.PeerTimeout,
-		PathTimeout: r.PathTimeout, HoldDown: r.ReturnAfter, Plain: r.Plain()}
+		PathTimeout: r.PathTimeout, HoldDown: r.ReturnAfter, Plain: r.Plain(), Prober: d.prober}
 	for _, name := range d.cfg.ReplicationLinks() {
 		local, err := linkAddress(d.cfg.Self(), name)
 		if err != nil {

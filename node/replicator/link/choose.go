@@ -27,7 +27,7 @@ var errReturn = errors.New("a better path is well again")
 // missing lanes opened, until the session ends.
 func (c *Conn) keep() {
 	defer c.running.Done()
-	beat := time.NewTicker(c.pathTimeout / beatsPerTimeout)
+	beat := time.NewTimer(0)
 	defer beat.Stop()
 	for {
 		select {
@@ -36,20 +36,29 @@ func (c *Conn) keep() {
 		case <-c.kick:
 		case <-beat.C:
 		}
-		c.look()
+		beat.Reset(c.look())
 	}
 }
 
-// look does what is due now.
-func (c *Conn) look() {
+// pause is the time until the next look; c.mu is held.
+func (c *Conn) pause() time.Duration {
+	if c.rest.resting && !c.leads {
+		return c.pathTimeout
+	}
+	return c.pathTimeout / beatsPerTimeout
+}
+
+// look does what is due now and returns when to look again.
+func (c *Conn) look() time.Duration {
 	c.mu.Lock()
 	now := c.now()
 	if err := c.over(now); err != nil {
 		c.end(err)
 		c.mu.Unlock()
-		return
+		return c.timeout
 	}
 	c.excuse(now)
+	c.settle(now)
 	c.weed(now)
 	var over *lane
 	if c.dialer != nil {
@@ -58,6 +67,8 @@ func (c *Conn) look() {
 	}
 	ask, mine := c.due(now), c.pulse()
 	resume := wire.Resume{Turn: c.turn, Received: c.received, Reason: fmt.Sprint(c.lostWhy)}
+	again := c.pause()
+	c.allowed = again + c.pathTimeout
 	c.mu.Unlock()
 	if over != nil {
 		c.check(over, over.handOver(wire.Header{Type: wire.TypeResume}, wire.AppendResume(nil, &resume)))
@@ -67,6 +78,7 @@ func (c *Conn) look() {
 		c.check(l, l.talk(h, wire.AppendPulse(nil, &mine)))
 	}
 	c.tell()
+	return again
 }
 
 // check gives a lane up that could not send.
@@ -119,7 +131,7 @@ func (c *Conn) refused() (why error) {
 // excuse forgets for how long the lanes were silent when this side has not run
 // for so long itself: it may have missed the answers. c.mu is held.
 func (c *Conn) excuse(now time.Duration) {
-	late := now-c.looked > c.pathTimeout
+	late := now-c.looked > max(c.pathTimeout, c.allowed)
 	c.looked = now
 	if !late {
 		return
@@ -134,7 +146,7 @@ func (c *Conn) excuse(now time.Duration) {
 func (c *Conn) weed(now time.Duration) {
 	for i := len(c.standby) - 1; i >= 0; i-- {
 		l := c.standby[i]
-		silent := l.silent(now)
+		silent := c.silence(l, now)
 		if silent > c.pathTimeout {
 			c.road(l.name).well = 0
 		}
@@ -183,7 +195,7 @@ func (c *Conn) better(now time.Duration) (*lane, error) {
 		}
 		if r.well != 0 && now-r.well > r.hold {
 			for _, l := range c.standby {
-				if l.name == r.name && l.silent(now) < c.pathTimeout/2 {
+				if l.name == r.name && c.silence(l, now) < c.pathTimeout/2 {
 					return l, errReturn
 				}
 			}
@@ -199,7 +211,7 @@ const noLimit = time.Duration(1<<63 - 1)
 func (c *Conn) best(now time.Duration, but string, limit time.Duration) *lane {
 	for _, r := range c.roads {
 		for _, l := range c.standby {
-			if l.name == r.name && l.name != but && l.silent(now) <= limit {
+			if l.name == r.name && l.name != but && c.silence(l, now) <= limit {
 				return l
 			}
 		}
@@ -211,8 +223,8 @@ func (c *Conn) best(now time.Duration, but string, limit time.Duration) *lane {
 // does not answer, and nothing came on the one in use since it was asked.
 func (c *Conn) silentPath(now time.Duration) bool {
 	for _, l := range c.standby {
-		if l.name == c.lane.name && l.silent(now) > c.pathTimeout {
-			return c.lane.heard < l.asked+c.pathTimeout/2
+		if silent := c.silence(l, now); l.name == c.lane.name && silent > c.pathTimeout {
+			return c.lane.heard < now-silent+c.pathTimeout/2
 		}
 	}
 	return false
@@ -220,15 +232,25 @@ func (c *Conn) silentPath(now time.Duration) bool {
 
 // due returns the lanes to send a pulse on; c.mu is held.
 func (c *Conn) due(now time.Duration) (ask []*lane) {
+	c.leads = false
 	for _, l := range c.standby {
 		every := c.pathTimeout
 		if c.dialer != nil && (c.lane == nil || c.lane.name == l.name) {
 			every = 0
 		}
+		p := c.prober()
+		leads := p != nil && p.lead(l.name, c, 2*c.pathTimeout)
+		c.leads = c.leads || leads || c.dialer != nil && p == nil
+		if c.rest.resting && !leads && (p != nil || c.dialer == nil) {
+			every = restPulses * c.pathTimeout
+		}
 		if l == c.moving || now-l.pulsed < every {
 			continue
 		}
 		l.pulsed = now
+		if leads {
+			p.pulsed(l.name, c, c.pathTimeout)
+		}
 		if l.asked == 0 {
 			l.asked = now
 		}

@@ -36,6 +36,8 @@ type Dialer struct {
 	// HoldDown is how long a better path must be well before the session moves
 	// back to it; zero: DefaultHoldDown.
 	HoldDown time.Duration
+	// Prober is shared by the sessions of all volumes; nil: each is alone.
+	Prober *Prober
 }
 
 // connectLimit bounds the wait for the peer's kernel to answer.
@@ -145,6 +147,13 @@ func closeRest(results <-chan raced, n int) {
 // connect brings up a socket and TLS on a path.
 func (d *Dialer) connect(ctx context.Context, path int) (*lane, error) {
 	p := d.Paths[path]
+	if d.Prober != nil {
+		free, err := d.Prober.place(ctx, p.Name)
+		if err != nil {
+			return nil, err
+		}
+		defer free()
+	}
 	ctx, cancel := context.WithTimeout(ctx, d.PeerTimeout)
 	defer cancel()
 	dialer := net.Dialer{Timeout: connectLimit}
@@ -201,6 +210,9 @@ func (d *Dialer) begin(ctx context.Context, l *lane, mine wire.Hello) (*Conn, er
 	c.dialer = d
 	for i, p := range d.Paths {
 		c.road(p.Name).path = i
+	}
+	if d.Prober != nil {
+		d.Prober.enter(c)
 	}
 	c.start()
 	return c, nil

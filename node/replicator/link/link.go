@@ -21,7 +21,7 @@
 //
 // Paths: the dialing side keeps one lane on every path that stands by, also on
 // the path in use. Lanes that stand by carry pulses; on the path in use four per
-// PathTimeout. It alone decides to move (package file choose.go): when the lane
+// PathTimeout. Sessions of many volumes share this work, see Prober. It alone decides to move (package file choose.go): when the lane
 // in use breaks, when its path is silent for PathTimeout while another one
 // answers, or when data does not come through. It moves back to a better path
 // that was well for HoldDown, longer if that path keeps failing.
@@ -132,6 +132,7 @@ type Conn struct {
 	whole    bool     // the last write ended with a whole message
 	slices   [][]byte // of the one who sends
 	reason   error
+	rest     rest
 	paths
 }
 
@@ -312,6 +313,9 @@ func (c *Conn) take(l *lane, m *Message, seq uint64) (mine bool, err error) {
 	}
 	c.recvSeq = seq
 	c.received += wire.HeaderSize + uint64(m.Length)
+	if !signOfLife(m.Type) {
+		c.stir()
+	}
 	l.heard = c.now()
 	c.heard.Store(int64(l.heard))
 	if err := c.out.confirmLow(m.Received); err != nil {
@@ -322,6 +326,11 @@ func (c *Conn) take(l *lane, m *Message, seq uint64) (mine bool, err error) {
 		c.queue(&wire.Header{Type: wire.TypeConfirm}, nil)
 	}
 	return true, nil
+}
+
+// signOfLife reports whether a message is the session's own and not the volume's.
+func signOfLife(t wire.Type) bool {
+	return t == wire.TypePing || t == wire.TypePong || t == wire.TypeConfirm
 }
 
 // Close ends the session and returns at once. The first reason given is the
@@ -342,6 +351,9 @@ func (c *Conn) end(reason error) {
 		return
 	}
 	c.reason = reason
+	if p := c.prober(); p != nil {
+		p.leave(c)
+	}
 	c.cancel()
 	close(c.closed)
 	c.space.Broadcast()

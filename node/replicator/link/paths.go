@@ -39,7 +39,9 @@ type paths struct {
 	using   uint64  // turn of the lane in use
 	moving  *lane   // a Resume is on its way over it
 	tried   time.Duration
-	looked  time.Duration // last look of the keeper
+	looked  time.Duration // last look of the keeper,
+	allowed time.Duration // and how late the next may be
+	leads   bool          // the session asks for all on some path
 	since   time.Duration // the lane in use is in use, or missing, since
 	lostAt  string        // link of the last lane in use,
 	lostWhy error         // and why it was given up
@@ -97,7 +99,7 @@ func (c *Conn) Paths() []PathState {
 func (c *Conn) pathState(r *road) PathState {
 	s := PathState{Name: r.name, State: Down, RTT: r.rtt, Moves: r.moves}
 	for _, l := range c.standby {
-		if l.name == r.name && l.silent(c.now()) < c.pathTimeout {
+		if l.name == r.name && c.silence(l, c.now()) < c.pathTimeout {
 			s.State = Standby
 		}
 	}
@@ -327,6 +329,9 @@ func (c *Conn) pulsed(l *lane, m *Message) error {
 // c.mu is held.
 func (c *Conn) answered(l *lane, sent, now time.Duration) (fresh bool) {
 	l.asked = 0
+	if p := c.prober(); p != nil {
+		p.answered(l.name, c)
+	}
 	if sent < 0 || sent > now {
 		return false
 	}

@@ -89,6 +89,10 @@ func (c *Conn) room(h *wire.Header, payload int) error {
 func (c *Conn) put(h *wire.Header, payload []byte) {
 	h.Received, c.told = uint32(c.received), c.received //nolint:gosec // the low half is meant
 	c.out.message(h, payload)
+	if !signOfLife(h.Type) {
+		c.rest.end = c.out.end
+		c.stir()
+	}
 }
 
 // queue leaves the message to the writer; c.mu is held.
