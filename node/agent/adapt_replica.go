@@ -29,9 +29,14 @@ func (r replicaClient) State(ctx context.Context) ([]control.VolumeState, error)
 	return states, gone(err)
 }
 
-func (r replicaClient) Watch(ctx context.Context, since uint64, wait time.Duration) ([]control.VolumeState, error) {
-	states, err := r.c.Watch(ctx, since, wait)
+func (r replicaClient) StateOf(ctx context.Context, volume string) ([]control.VolumeState, error) {
+	states, err := r.c.StateOf(ctx, volume)
 	return states, gone(err)
+}
+
+func (r replicaClient) Watch(ctx context.Context, run, since uint64, wait time.Duration) (control.Changes, error) {
+	changes, err := r.c.Watch(ctx, run, since, wait)
+	return changes, gone(err)
 }
 
 func (r replicaClient) Create(ctx context.Context, req control.CreateRequest) error {

@@ -243,20 +243,24 @@ func (r *fakeReplica) State(context.Context) ([]control.VolumeState, error) {
 	return []control.VolumeState{r.state}, r.gone
 }
 
-func (r *fakeReplica) Watch(ctx context.Context, since uint64, wait time.Duration) ([]control.VolumeState, error) {
+func (r *fakeReplica) StateOf(ctx context.Context, _ string) ([]control.VolumeState, error) {
+	return r.State(ctx)
+}
+
+func (r *fakeReplica) Watch(ctx context.Context, run, since uint64, wait time.Duration) (control.Changes, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		s, err := r.State(ctx)
-		if err != nil || s[0].Seq != since {
-			return s, err
+		if err != nil || run != 1 || s[0].Seq != since {
+			return control.Changes{Run: 1, Version: s[0].Seq, Volumes: s}, err
 		}
 		select {
 		case <-r.changed:
 		case <-timer.C:
-			return s, nil
+			return control.Changes{Run: 1, Version: since}, nil
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return control.Changes{}, ctx.Err()
 		}
 	}
 }

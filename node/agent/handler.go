@@ -37,7 +37,10 @@ func (h handler) HandOver(_ context.Context, from api.Caller, w api.HandOver) er
 	return h.a.takeHandOver(w.Volume, w.Epoch)
 }
 
-func (h handler) Status(context.Context, api.Caller) (api.Status, error) { return h.a.status(), nil }
+func (h handler) Status(ctx context.Context, _ api.Caller) (api.Status, error) {
+	h.a.look(ctx)
+	return h.a.status(), nil
+}
 
 func (h handler) Events(ctx context.Context, _ api.Caller, since uint64) (api.EventPage, error) {
 	events, next := h.history.Wait(ctx, since)

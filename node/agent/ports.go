@@ -33,8 +33,11 @@ type Replica interface {
 	Voter
 	// State returns every volume the replicator serves.
 	State(ctx context.Context) ([]control.VolumeState, error)
-	// Watch returns as soon as the sum of all Seq differs from since, or after wait.
-	Watch(ctx context.Context, since uint64, wait time.Duration) ([]control.VolumeState, error)
+	// StateOf returns one volume; none when the replicator does not know it.
+	StateOf(ctx context.Context, volume string) ([]control.VolumeState, error)
+	// Watch returns what changed after version since of a run of the replicator, as
+	// soon as there is something, or after wait.
+	Watch(ctx context.Context, run, since uint64, wait time.Duration) (control.Changes, error)
 	Create(ctx context.Context, req control.CreateRequest) error
 	// Promote returns the block device to mount.
 	Promote(ctx context.Context, req control.PromoteRequest) (string, error)

@@ -14,6 +14,9 @@ const (
 	watchPoll  = 500 * time.Millisecond // a watch without news returns after this
 	watchWait  = 1500 * time.Millisecond
 	watchAgain = 50 * time.Millisecond // after an error
+	// stockEvery is how often every volume is looked at although it did not change:
+	// what only counts, such as bytes written, is no change.
+	stockEvery = 5 * time.Second
 	// silenceAfter is how long a replicator may be silent before it counts as
 	// hung; one whose socket is gone counts as dead at once.
 	silenceAfter = 2 * time.Second
@@ -25,20 +28,21 @@ type watcher struct {
 	owners  []*owner
 	clock   Clock
 
-	heard time.Duration // boot time of its last answer
-	down  string        // why it counts as down; empty: it answers
-	sum   uint64
-	known bool // sum is of the replicator that runs now
+	heard   time.Duration // boot time of its last answer
+	down    string        // why it counts as down; empty: it answers
+	process uint64        // of the replicator; zero: it may be another one
+	version uint64        // what is known of that run
+	stock   time.Duration // boot time when all volumes were told last
 }
 
 // run follows until ctx ends.
 func (w *watcher) run(ctx context.Context) {
 	w.heard = w.clock.Boot()
 	for ctx.Err() == nil {
-		states, err := w.ask(ctx)
+		changes, err := w.ask(ctx)
 		switch {
 		case err == nil:
-			w.answered(states)
+			w.answered(changes)
 		case ctx.Err() == nil:
 			w.failed(err)
 			pause(ctx, watchAgain)
@@ -46,30 +50,42 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// ask waits for news, or takes stock when the replicator may be another one.
-func (w *watcher) ask(ctx context.Context) ([]control.VolumeState, error) {
+// ask waits for news, or takes stock when the replicator may be another one or it
+// is time to.
+func (w *watcher) ask(ctx context.Context) (control.Changes, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchWait)
 	defer cancel()
-	if !w.known {
-		return w.replica.State(ctx)
+	if w.clock.Boot()-w.stock > stockEvery {
+		w.version = 0
 	}
-	return w.replica.Watch(ctx, w.sum, watchPoll)
+	return w.replica.Watch(ctx, w.process, w.version, watchPoll)
 }
 
-func (w *watcher) answered(states []control.VolumeState) {
-	w.heard, w.sum = w.clock.Boot(), 0
-	anew := !w.known // after an error it may be another process, that counts from zero
-	w.known, w.down = true, ""
-	for i := range states {
-		w.sum += states[i].Seq
+func (w *watcher) answered(c control.Changes) {
+	w.heard = w.clock.Boot()
+	anew := c.Run != w.process // it may be another process, that counts from zero
+	all := anew || w.version == 0
+	w.process, w.version, w.down = c.Run, c.Version, ""
+	if all {
+		w.stock = w.heard
+		for _, o := range w.owners {
+			o.learn(c.Volumes, anew)
+		}
+		return
+	}
+	changed := make(map[string]*control.VolumeState, len(c.Volumes))
+	for i := range c.Volumes {
+		changed[c.Volumes[i].Name] = &c.Volumes[i]
 	}
 	for _, o := range w.owners {
-		o.learn(states, anew)
+		if s := changed[o.name]; s != nil {
+			o.take(*s, false)
+		}
 	}
 }
 
 func (w *watcher) failed(err error) {
-	w.known = false
+	w.process, w.version = 0, 0
 	silent := w.clock.Boot() - w.heard
 	why := ""
 	switch {
@@ -99,6 +115,11 @@ func (o *owner) learn(states []control.VolumeState, anew bool) {
 			state = states[i]
 		}
 	}
+	o.take(state, anew)
+}
+
+// take makes a state the newest known; see learn.
+func (o *owner) take(state control.VolumeState, anew bool) {
 	o.learning.Lock()
 	defer o.learning.Unlock()
 	old := o.state.Load()
@@ -141,12 +162,31 @@ func (o *owner) lose(why string, gone bool) {
 func (o *owner) refresh(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, watchWait)
 	defer cancel()
-	states, err := o.replica.State(ctx)
+	states, err := o.replica.StateOf(ctx, o.name)
 	switch {
 	case err == nil:
 		o.learn(states, false)
 	case errors.Is(err, errReplicatorGone):
 		o.lose(err.Error(), true)
+	}
+}
+
+// lookWait bounds how long a status waits for the replicator's newest figures.
+const lookWait = 500 * time.Millisecond
+
+// look fetches the state of all volumes for somebody who wants to see what only
+// counts, too. Without an answer the newest known has to do.
+func (a *Agent) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
+	states, err := a.replica.State(ctx)
+	if err != nil {
+		return // the watcher finds out why, and what follows
+	}
+	for _, o := range a.owners {
+		if o.state.Load() != nil {
+			o.learn(states, false)
+		}
 	}
 }
 

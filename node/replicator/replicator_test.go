@@ -145,8 +145,10 @@ func (b *box) until(t *testing.T, what string, ok func(control.VolumeState) bool
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	states, err := b.client.State(ctx)
-	for err == nil && !ok(states[0]) {
-		states, err = b.client.Watch(ctx, control.SeqSum(states), time.Second)
+	for known := (control.Changes{}); err == nil && !ok(states[0]); {
+		if known, err = b.client.Watch(ctx, known.Run, known.Version, time.Second); err == nil {
+			states, err = b.client.State(ctx)
+		}
 	}
 	if err != nil {
 		t.Fatalf("%s, waiting until %s: %v", b.cfg.Node, what, err)

@@ -193,8 +193,10 @@ func (b *manyBox) untilAll(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Second)
 	defer cancel()
 	states, err := b.client.State(ctx)
-	for err == nil && !allReady(states) {
-		states, err = b.client.Watch(ctx, control.SeqSum(states), time.Second)
+	for known := (control.Changes{}); err == nil && !allReady(states); {
+		if known, err = b.client.Watch(ctx, known.Run, known.Version, time.Second); err == nil {
+			states, err = b.client.State(ctx)
+		}
 	}
 	if err != nil {
 		t.Fatalf("%s: not all volumes got in sync: %v", b.cfg.Node, err)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"gemel/node/arbiter/ballot"
@@ -52,10 +53,16 @@ func (c *Client) State(ctx context.Context) ([]VolumeState, error) {
 	return get[[]VolumeState](ctx, c, PathState, callTimeout)
 }
 
-// Watch returns all volumes once SeqSum differs from since, or after wait.
-func (c *Client) Watch(ctx context.Context, since uint64, wait time.Duration) ([]VolumeState, error) {
-	path := fmt.Sprintf("%s?since=%d&wait=%d", PathWatch, since, wait.Milliseconds())
-	return get[[]VolumeState](ctx, c, path, wait+callTimeout)
+// StateOf returns one volume; none when the replicator does not know it.
+func (c *Client) StateOf(ctx context.Context, volume string) ([]VolumeState, error) {
+	return get[[]VolumeState](ctx, c, PathState+"?volume="+url.QueryEscape(volume), callTimeout)
+}
+
+// Watch returns the volumes that changed after version since of a run once there
+// are any, or after wait; with since zero, or of another run, all at once.
+func (c *Client) Watch(ctx context.Context, run, since uint64, wait time.Duration) (Changes, error) {
+	path := fmt.Sprintf("%s?run=%d&since=%d&wait=%d", PathWatch, run, since, wait.Milliseconds())
+	return get[Changes](ctx, c, path, wait+callTimeout)
 }
 
 // Create makes a new replica.

@@ -125,6 +125,15 @@ type VolumeState struct {
 	Seq uint64 `json:"seq"`
 }
 
+// Changes are the volumes whose state changed after a version that the watcher has.
+// Versions count the changes of one run of the replicator; to a watcher of another
+// run all volumes are news.
+type Changes struct {
+	Run     uint64        `json:"run"`
+	Version uint64        `json:"version"`
+	Volumes []VolumeState `json:"volumes"`
+}
+
 // Apart is a refused meeting that only a human's word ends, such as a split brain.
 type Apart struct {
 	Name string    `json:"name"` // stable, such as "split-brain"
@@ -298,8 +307,8 @@ type Error struct {
 // except State and Watch (GET). The answer to a vote leaves only when its register is
 // on stable storage.
 const (
-	PathState    = "/v1/state" // GET → []VolumeState
-	PathWatch    = "/v1/watch" // GET ?since=SEQSUM&wait=MS → []VolumeState when the sum of all Seq differs from since, or after wait
+	PathState    = "/v1/state" // GET, with ?volume=NAME of one only → []VolumeState
+	PathWatch    = "/v1/watch" // GET ?run=RUN&since=VERSION&wait=MS → Changes when there are any, or after wait
 	PathCreate   = "/v1/volume/create"
 	PathPromote  = "/v1/volume/promote"
 	PathChosen   = "/v1/volume/chosen"

@@ -133,16 +133,32 @@ func TestBadRequests(t *testing.T) {
 
 func TestWatch(t *testing.T) {
 	f := newFake()
+	f.states = append(f.states, VolumeState{Name: "home", Seq: 3})
 	c := start(t, f)
-	if states, err := c.Watch(t.Context(), 6, time.Minute); err != nil || SeqSum(states) != 7 {
-		t.Fatalf("a watch behind the state must return at once: %v, %v", states, err)
+	all, err := c.Watch(t.Context(), 0, 0, time.Minute)
+	if err != nil || len(all.Volumes) != 2 || all.Run == 0 {
+		t.Fatalf("a first watch must return all at once: %+v, %v", all, err)
 	}
-	if states, err := c.Watch(t.Context(), 7, time.Millisecond); err != nil || SeqSum(states) != 7 {
-		t.Fatalf("a watch without change must end: %v, %v", states, err)
+	if none, err := c.Watch(t.Context(), all.Run, all.Version, time.Millisecond); err != nil || len(none.Volumes) != 0 {
+		t.Fatalf("a watch without change must end: %+v, %v", none, err)
 	}
 	go f.bump()
-	if states, err := c.Watch(t.Context(), 7, time.Minute); err != nil || SeqSum(states) != 8 {
-		t.Fatalf("a watch must see the change: %v, %v", states, err)
+	next, err := c.Watch(t.Context(), all.Run, all.Version, time.Minute)
+	if err != nil || len(next.Volumes) != 1 || next.Volumes[0].Name != "data" || next.Volumes[0].Seq != 8 {
+		t.Fatalf("a watch must see the change and nothing else: %+v, %v", next, err)
+	}
+	if again, err := c.Watch(t.Context(), all.Run+1, next.Version, time.Minute); err != nil || len(again.Volumes) != 2 {
+		t.Errorf("a watcher of another run must get all: %+v, %v", again, err)
+	}
+	f.mu.Lock()
+	f.states[1].Resync = &Resync{}
+	f.mu.Unlock()
+	if moving, err := c.Watch(t.Context(), all.Run, next.Version, time.Millisecond); err != nil || len(moving.Volumes) != 1 ||
+		moving.Volumes[0].Name != "home" {
+		t.Errorf("what moves must be told at the end of the wait: %+v, %v", moving, err)
+	}
+	if one, err := c.StateOf(t.Context(), "home"); err != nil || len(one) != 1 || one[0].Seq != 3 {
+		t.Errorf("state of one volume: %+v, %v", one, err)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"time"
 
 	"gemel/node/arbiter/ballot"
@@ -146,11 +145,12 @@ func Serve(ctx context.Context, l net.Listener, h Handler) error {
 // Mux returns the HTTP handler of all paths.
 func Mux(h Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+PathState, func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET "+PathState, func(w http.ResponseWriter, r *http.Request) {
 		states, _ := h.State()
-		reply(w, states)
+		reply(w, only(states, r.FormValue("volume")))
 	})
-	mux.HandleFunc("GET "+PathWatch, func(w http.ResponseWriter, r *http.Request) { watch(w, r, h) })
+	book := newLedger()
+	mux.HandleFunc("GET "+PathWatch, func(w http.ResponseWriter, r *http.Request) { watch(w, r, h, book) })
 	handle(mux, PathCreate, silent(h.Create))
 	handle(mux, PathPromote, h.Promote)
 	handle(mux, PathChosen, silent(h.Chosen))
@@ -218,41 +218,6 @@ func decode(w http.ResponseWriter, r *http.Request, q any) error {
 		return &Error{Code: CodeBadRequest, Message: fmt.Sprintf("request to %s not understood: %v", r.URL.Path, err)}
 	}
 	return nil
-}
-
-// watch replies as soon as the sum of all Seq differs from the client's.
-func watch(w http.ResponseWriter, r *http.Request, h Handler) {
-	since, err1 := strconv.ParseUint(r.FormValue("since"), 10, 64)
-	wait, err2 := strconv.ParseInt(r.FormValue("wait"), 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		refuse(w, &Error{Code: CodeBadRequest, Message: "watch needs since=SUM and wait=MILLISECONDS: " + err.Error()})
-		return
-	}
-	timer := time.NewTimer(min(max(time.Duration(wait)*time.Millisecond, 0), maxWait))
-	defer timer.Stop()
-	for {
-		states, changed := h.State()
-		if SeqSum(states) != since {
-			reply(w, states)
-			return
-		}
-		select {
-		case <-changed:
-		case <-timer.C:
-			reply(w, states)
-			return
-		case <-r.Context().Done():
-			return
-		}
-	}
-}
-
-// SeqSum is the value a watcher passes as since.
-func SeqSum(states []VolumeState) (sum uint64) {
-	for i := range states {
-		sum += states[i].Seq
-	}
-	return sum
 }
 
 func reply(w http.ResponseWriter, v any) {
