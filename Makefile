@@ -24,8 +24,8 @@ prepare: ## install what the lab needs and start a container engine (root)
 image: prepare
 	@images/build.sh
 
-lab: image build ## two servers, a witness and a client on this machine, then the tour (root)
-	@bin/lab up --lab $(LAB) --tour
+lab: image build ## two servers, a witness and a client on this machine, then the tour; MODEL=2004: the article's disks (root)
+	@bin/lab up --lab $(LAB) $(if $(MODEL),--model $(MODEL)) --tour
 
 lab-down: ## remove the lab with all it made, and the engine if the lab started it (root)
 	@if [ -x bin/lab ] && lab/engine.sh status >/dev/null 2>&1; then bin/lab down --lab $(LAB); fi

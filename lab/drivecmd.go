@@ -309,9 +309,13 @@ func (a *app) driveFault() *cobra.Command {
 type placeFlags struct{ at, length, by string }
 
 func (p *placeFlags) add(command *cobra.Command) {
+	p.addRange(command)
+	command.Flags().StringVar(&p.by, "by", "1MiB", "misdirected: how far off writes land")
+}
+
+func (p *placeFlags) addRange(command *cobra.Command) {
 	command.Flags().StringVar(&p.at, "at", "0", "first byte, such as 1MiB; a multiple of 512")
 	command.Flags().StringVar(&p.length, "length", "4KiB", "how many bytes")
-	command.Flags().StringVar(&p.by, "by", "1MiB", "misdirected: how far off writes land")
 }
 
 func (p *placeFlags) fill(f *faults.Fault) error {
@@ -341,12 +345,9 @@ func (p *placeFlags) fill(f *faults.Fault) error {
 func (a *app) driveHeal() *cobra.Command {
 	command := a.driveVerb("heal NAME [ID]", "Take one fault away, or all of them", "  lab drive heal d1\n  lab drive heal d1 3",
 		nil, func(ctx context.Context, drive *server.Client, given []string) error {
-			id := 0
-			if len(given) == 2 {
-				var err error
-				if id, err = strconv.Atoi(strings.TrimPrefix(given[1], "#")); err != nil || id < 1 {
-					return fmt.Errorf("%w: %q is no number of a fault", errUsage, given[1])
-				}
+			id, err := faultNumber(given[1:])
+			if err != nil {
+				return err
 			}
 			healed, err := drive.Heal(ctx, id)
 			if err != nil {
@@ -360,6 +361,18 @@ func (a *app) driveHeal() *cobra.Command {
 		})
 	command.Args = cobra.RangeArgs(1, 2)
 	return a.jsonFlag(command)
+}
+
+// faultNumber reads the number of a fault; 0 when none is given.
+func faultNumber(given []string) (int, error) {
+	if len(given) == 0 {
+		return 0, nil
+	}
+	id, err := strconv.Atoi(strings.TrimPrefix(given[0], "#"))
+	if err != nil || id < 1 {
+		return 0, fmt.Errorf("%w: %q is no number of a fault", errUsage, given[0])
+	}
+	return id, nil
 }
 
 func (a *app) drivePowerCut() *cobra.Command {
@@ -377,9 +390,7 @@ func (a *app) drivePowerCut() *cobra.Command {
 			printLoss(given[0], loss)
 			return nil
 		})
-	command.Flags().Uint64Var(&cut.Seed, "seed", uint64(time.Now().UnixNano()), "chooses what is lost")
-	command.Flags().Lookup("seed").DefValue = "by the clock"
-	command.Flags().Float64Var(&cut.Keep, "keep", 0.5, "share of the writes that reach the platter; 0 loses all")
+	cutFlags(command, &cut)
 	return a.jsonFlag(command)
 }
 

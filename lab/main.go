@@ -14,6 +14,8 @@ import (
 
 	"gemel/lab/checker"
 	"gemel/lab/cluster"
+	"gemel/lab/drive/model"
+	"gemel/lab/drive/server"
 )
 
 // Exit codes of the command.
@@ -45,7 +47,9 @@ func codeOf(err error) int {
 		return int(code)
 	case errors.Is(err, cluster.ErrNoLab), errors.Is(err, cluster.ErrOff):
 		return exitNoLab
-	case errors.Is(err, cluster.ErrNoNode), errors.Is(err, cluster.ErrNoCable), errors.Is(err, errUsage):
+	case errors.Is(err, server.ErrNoDrive):
+		return exitNoLab
+	case errors.Is(err, model.ErrUnknown), errors.Is(err, cluster.ErrNoNode), errors.Is(err, cluster.ErrNoCable), errors.Is(err, errUsage):
 		return exitUsage
 	}
 	return exitFailed
@@ -78,9 +82,9 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 		a.cable("pull-cable", "Pull a box's cable (lan, priv, priv2 or mgmt): it sees no carrier", "pulled", (*cluster.Cluster).PullCable),
 		a.cable("plug-cable", "Put a box's cable back", "plugged", (*cluster.Cluster).PlugCable),
 		a.power("press-reset", "Kill everything in a box at once; it boots again after some seconds", (*cluster.Cluster).PressReset),
-		a.power("yank-power", "Kill everything in a box at once; it stays off", (*cluster.Cluster).YankPower),
 		a.powerOn(), a.exec(), checker.Command(), a.attend(), a.degradeCable(), a.cutCable(), a.mendCable(),
 		a.drive())
+	root.AddCommand(a.diskVerbs()...)
 	return root
 }
 

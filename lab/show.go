@@ -51,16 +51,13 @@ func printStatus(status cluster.Status) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "BOX\tPOWER\tLAN\tPRIV\tPRIV2\tMGMT\tDISK\tCONTAINER")
 	for _, node := range status.Nodes {
-		power, disk := "off", "-"
+		power := "off"
 		if node.On {
 			power = "on"
 		}
-		if node.Disk != nil {
-			disk = node.Disk.Loop
-		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", node.Name, power,
 			cableColumn(node, cluster.LAN), cableColumn(node, cluster.Private),
-			cableColumn(node, cluster.Private2), cableColumn(node, cluster.Management), disk, node.Container)
+			cableColumn(node, cluster.Private2), cableColumn(node, cluster.Management), driveWords(node), node.Container)
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -23,7 +23,7 @@ func (a *app) up() *cobra.Command {
 	command := &cobra.Command{
 		Use:     "up",
 		Short:   "Build the lab, or complete one that is half there",
-		Example: "  lab up\n  lab up --tour\n  lab up --lab second --disk 256MiB --unthrottled",
+		Example: "  lab up\n  lab up --tour\n  lab up --model 2004 --tour\n  lab up --lab second --disk 256MiB --unthrottled",
 		Args:    args(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			size, err := parseSize(disk)
@@ -50,6 +50,7 @@ func (a *app) up() *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&disk, "disk", "1GiB", "size of each server's disk, such as 256MiB or 2GiB")
 	flags.BoolVar(&unthrottled, "unthrottled", false, "private cables without a speed limit, instead of 1 Gbit/s")
+	flags.StringVar(&options.Model, "model", "unthrottled", modelHelp)
 	flags.BoolVar(&withTour, "tour", false, "form the cluster, then show a fail-over under load")
 	flags.StringVar(&options.WitnessOn, "witness-on", "lan", "network over which the witness is reached: lan or mgmt")
 	flags.BoolVar(&options.Bare, "bare", false, "boxes that run nothing: only hardware and cables")
@@ -108,8 +109,8 @@ func (a *app) down() *cobra.Command {
 		RunE: func(command *cobra.Command, _ []string) error {
 			return a.with(command.Context(), func(lab *cluster.Cluster) error {
 				removal, err := lab.Down(command.Context())
-				fmt.Printf("lab %s: removed %d containers, %d disks, %d frontends, %d mounts\n", a.lab,
-					len(removal.Containers), len(removal.Loops), len(removal.Frontends), len(removal.Mounts))
+				fmt.Printf("lab %s: removed %d containers, %d disks, %d frontends, %d mounts\n", a.lab, len(removal.Containers),
+					len(removal.Loops)+len(removal.Drives), len(removal.Frontends), len(removal.Mounts))
 				if len(removal.Aborted) > 0 {
 					fmt.Printf("lab %s: a dead box hung until its FUSE connections %v were aborted\n", a.lab, removal.Aborted)
 				}

@@ -39,7 +39,9 @@ func (p *pair) build(ctx context.Context) {
 	Expect(err).NotTo(HaveOccurred())
 	_, err = p.lab.Down(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	Expect(p.lab.Up(ctx, cluster.Options{BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit})).To(Succeed())
+	Expect(p.lab.Up(ctx, cluster.Options{
+		BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit, Model: "unthrottled",
+	})).To(Succeed())
 	for _, name := range oracle.Servers {
 		Eventually(ctx, func(g Gomega) {
 			said, err := p.lab.Exec(ctx, name, "gemel", "volume", "create", volume)
@@ -67,10 +69,14 @@ func (p *pair) begin(ctx context.Context) {
 	p.heal(ctx)
 }
 
-// heal plugs every cable, switches every box on and waits until the pair is whole.
+// heal mends every disk, plugs every cable, switches every box on and waits until the pair is whole.
 func (p *pair) heal(ctx context.Context) {
 	GinkgoHelper()
 	p.broken = true // until the end of this function
+	for _, name := range oracle.Servers {
+		_, err := p.lab.HealDisk(ctx, name)
+		Expect(err).NotTo(HaveOccurred())
+	}
 	for _, box := range cluster.Boxes() {
 		for _, cable := range box.Cables {
 			Expect(p.lab.PlugCable(box.Name, cable)).To(Succeed())

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"gemel/lab/drive/model"
 	"gemel/lab/loopdev"
 )
 
@@ -176,5 +177,49 @@ func TestAttendantsAreKnownByTheirCommandLine(t *testing.T) {
 		if ok != (want != "") || ok && got.Words() != want {
 			t.Errorf("%q is %q (%v), want %q", line, got.Words(), ok, want)
 		}
+	}
+}
+
+func TestDrivesBelongToOneLab(t *testing.T) {
+	for name, ours := range map[string]bool{
+		DriveName("a", "server1"): true, DriveName("ab", "server1"): false, "a": false, "a-1": false,
+	} {
+		if ownsDrive("a")(name) != ours {
+			t.Errorf("drive %s belongs to lab a: %v, want %v", name, !ours, ours)
+		}
+	}
+	if !strings.HasPrefix(DriveDir("a", "server1"), Dir("a")+"/") {
+		t.Error("the drives of a lab are not in its directory")
+	}
+}
+
+func TestModelOfANewLab(t *testing.T) {
+	for _, name := range []string{"", PlainDisk} {
+		if params, err := driveModel(name); err != nil || params != nil {
+			t.Errorf("model %q: %+v (%v), want a plain disk", name, params, err)
+		}
+	}
+	if params, err := driveModel("2004"); err != nil || params.Platters != 2 {
+		t.Errorf("model 2004: %+v (%v)", params, err)
+	}
+	if _, err := driveModel("floppy"); !errors.Is(err, model.ErrUnknown) {
+		t.Errorf("model floppy: %v, want ErrUnknown", err)
+	}
+	own := filepath.Join(t.TempDir(), "own.yaml")
+	if err := os.WriteFile(own, []byte("name: own\nplatter-rate: 30MB/s\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	params, err := driveModel(own)
+	if err != nil || params.Name != "own" {
+		t.Fatalf("a model in a file: %+v (%v)", params, err)
+	}
+	dir := t.TempDir()
+	state := newState("a", Options{})
+	state.Model = params
+	if err := state.save(dir); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := loadState(dir); err != nil || again.Model == nil || *again.Model != *params {
+		t.Errorf("the model is remembered as %+v (%v)", again.Model, err)
 	}
 }

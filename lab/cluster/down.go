@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/lab/chassis"
+	"gemel/lab/drive/server"
 	"gemel/lab/loopdev"
 )
 
@@ -22,6 +23,7 @@ import (
 type Removal struct {
 	Containers []string `json:"containers"`
 	Loops      []string `json:"loops"`
+	Drives     []string `json:"drives"` // directories of those that ran, devices of those that were dead
 	Frontends  []string `json:"frontends"`
 	Aborted    []uint32 `json:"aborted"`
 	Mounts     []string `json:"mounts"`
@@ -38,7 +40,7 @@ func (c *Cluster) Down(ctx context.Context) (Removal, error) {
 	errs = append(errs, chassis.Remove(c.lab))
 	frontends, err := detachOrphans(nil)
 	removal.Frontends = append(removal.Frontends, frontends...)
-	errs = append(errs, err, removal.unmountUnder(c.dir+"/"), removal.detachUnder(c.dir+"/"))
+	errs = append(errs, err, removal.stopDrives(ctx, c.lab), removal.unmountUnder(c.dir+"/"), removal.detachUnder(c.dir+"/"))
 	// Whatever could not be taken away is still described by the state: it stays, for the next try.
 	if err := errors.Join(errs...); err != nil {
 		return removal, fmt.Errorf("lab down: %w", err)
@@ -71,7 +73,7 @@ func (c *Cluster) removeContainer(ctx context.Context, id, node string, removal 
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", node, err)
 	}
-	cut, err := c.cutPower(ctx, node, found)
+	cut, err := c.cutPower(ctx, node, found, nil)
 	removal.Frontends = append(removal.Frontends, cut.Frontends...)
 	removal.Aborted = append(removal.Aborted, cut.Aborted...)
 	if err != nil {
@@ -83,6 +85,16 @@ func (c *Cluster) removeContainer(ctx context.Context, id, node string, removal 
 	}
 	removal.Containers = append(removal.Containers, strings.TrimPrefix(found.Name, "/"))
 	return nil
+}
+
+// stopDrives ends the lab's drives and takes away the devices of dead ones.
+func (r *Removal) stopDrives(ctx context.Context, lab string) error {
+	stopped, detached, err := server.StopAll(ctx, Dir(lab)+"/", ownsDrive(lab))
+	for _, process := range stopped {
+		r.Drives = append(r.Drives, process.Dir)
+	}
+	r.Drives = append(r.Drives, detached...)
+	return err
 }
 
 // detachUnder detaches the loop devices whose files are in the lab's directory.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/lab/chassis"
+	"gemel/lab/drive"
 	"gemel/lab/fuseconn"
 	"gemel/lab/loopdev"
 )
@@ -26,6 +27,7 @@ type PowerCut struct {
 	Took      time.Duration `json:"took_ns"`   // from the kill to the last process gone
 	Frontends []string      `json:"frontends"` // loop devices taken away from the dead replicator
 	Aborted   []uint32      `json:"aborted"`   // FUSE connections that had to be aborted, or it would hang
+	Loss      *drive.Loss   `json:"loss"`      // what its drive lost; null: its drive kept its power, or it has none
 }
 
 // BootTime is how long a box takes from the reset button to its first program.
@@ -34,9 +36,9 @@ type PowerCut struct {
 const BootTime = 6 * time.Second
 
 // PressReset kills everything in a box at once and starts it again after
-// BootTime.
+// BootTime. Its drive keeps its power, and what it has in its cache.
 func (c *Cluster) PressReset(ctx context.Context, node string) (PowerCut, error) {
-	cut, err := c.YankPower(ctx, node)
+	cut, err := c.kill(ctx, node, nil)
 	if err != nil {
 		return cut, fmt.Errorf("reset: %w", err)
 	}
@@ -51,9 +53,19 @@ func (c *Cluster) PressReset(ctx context.Context, node string) (PowerCut, error)
 	return cut, nil
 }
 
-// YankPower kills everything in a box at once; it stays off. A box that is off
+// YankPower kills everything in a box at once; it stays off. Its drive loses about
+// half of what it has not flushed, by a seed that the result tells. A box that is off
 // already is no error.
 func (c *Cluster) YankPower(ctx context.Context, node string) (PowerCut, error) {
+	return c.YankPowerSo(ctx, node, drive.Cut{Seed: uint64(time.Now().UnixNano()), Keep: 0.5})
+}
+
+// YankPowerSo is YankPower that says what the drive loses.
+func (c *Cluster) YankPowerSo(ctx context.Context, node string, cut drive.Cut) (PowerCut, error) {
+	return c.kill(ctx, node, &cut)
+}
+
+func (c *Cluster) kill(ctx context.Context, node string, drive *drive.Cut) (PowerCut, error) {
 	if _, err := boxNamed(node); err != nil {
 		return PowerCut{}, err
 	}
@@ -61,10 +73,11 @@ func (c *Cluster) YankPower(ctx context.Context, node string) (PowerCut, error) 
 	if err != nil {
 		return PowerCut{}, err
 	}
-	return c.cutPower(ctx, node, found)
+	return c.cutPower(ctx, node, found, drive)
 }
 
-func (c *Cluster) cutPower(ctx context.Context, node string, box container.InspectResponse) (PowerCut, error) {
+// cutPower ends everything in a box. drive says what its drive loses; nil: it keeps its power.
+func (c *Cluster) cutPower(ctx context.Context, node string, box container.InspectResponse, drive *drive.Cut) (PowerCut, error) {
 	if !box.State.Running {
 		return PowerCut{}, nil
 	}
@@ -82,6 +95,11 @@ func (c *Cluster) cutPower(ctx context.Context, node string, box container.Inspe
 		return PowerCut{}, fmt.Errorf("cut power of %s: %w", node, err)
 	}
 	cut := PowerCut{}
+	// At once: a drive that went on emptying its cache would have kept its power. The
+	// cables are dark, so nobody hears of the errors that whoever still dies may see.
+	if cut.Loss, err = c.cutDrive(ctx, node, drive); err != nil {
+		return cut, fmt.Errorf("cut power of %s: %w", node, err)
+	}
 	if err := c.waitOff(ctx, box.ID, hangLimit); err != nil {
 		if cut.Aborted, err = fuseconn.Abort(connections...); err != nil {
 			return cut, fmt.Errorf("cut power of %s: it hangs: %w", node, err)
@@ -144,6 +162,9 @@ func (c *Cluster) PowerOn(ctx context.Context, node string) error {
 	}
 	if found.State.Running {
 		return nil
+	}
+	if err := c.powerDrive(ctx, node); err != nil {
+		return fmt.Errorf("power on %s: %w", node, err)
 	}
 	if err := c.engine.ContainerStart(ctx, found.ID, container.StartOptions{}); err != nil {
 		return fmt.Errorf("power on %s: %w", node, err)

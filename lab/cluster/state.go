@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/lab/badcable"
+	"gemel/lab/drive/model"
 )
 
 // State is what a lab remembers between commands, in lab.json of its directory.
@@ -18,6 +19,8 @@ type State struct {
 	CableRate uint64          `json:"cable_rate"` // bits per second of a private cable; 0: unthrottled
 	DiskSize  int64           `json:"disk_size"`  // bytes
 	Loops     map[string]Disk `json:"loops"`      // by server
+	// Model of the servers' drives; nil: plain files under loop devices.
+	Model     *model.Params   `json:"model,omitempty"`
 	Pulled    map[string]bool `json:"pulled"`     // "node/switch" of cables with the plug out
 	Bare      bool            `json:"bare"`       // the boxes run no daemons
 	LANNIC    string          `json:"lan_nic"`    // NIC that gets the VIP
@@ -28,7 +31,7 @@ type State struct {
 
 // Disk is a server's backing disk.
 type Disk struct {
-	Image string `json:"image"` // sparse file on the host
+	Image string `json:"image"` // file on the host
 	Loop  string `json:"loop"`  // such as /dev/loop5
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"gemel/lab/chassis"
+	"gemel/lab/drive/server"
 )
 
 // NodeStatus is a box as the lab sees it from outside.
@@ -19,6 +20,7 @@ type NodeStatus struct {
 	Addresses map[string]string `json:"addresses"` // by switch
 	Cables    map[string]string `json:"cables"`    // by switch: "plugged", "pulled", "none", or what is wrong with it
 	Disk      *Disk             `json:"disk,omitempty"`
+	Drive     *server.Status    `json:"drive,omitempty"` // none: a plain disk, or a drive that is dead
 }
 
 // Status is a lab as seen from outside; what the cluster thinks of itself is
@@ -74,7 +76,7 @@ func (c *Cluster) nodeStatus(ctx context.Context, box Box, state *State, cables 
 		node.Cables[sw] = cableWord(box.Name, sw, state, cables)
 	}
 	if disk, ok := state.Loops[box.Name]; ok {
-		node.Disk = &disk
+		node.Disk, node.Drive = &disk, c.driveStatus(ctx, state, box.Name)
 	}
 	found, err := c.inspect(ctx, box.Name)
 	if errors.Is(err, ErrNoLab) {

@@ -26,6 +26,7 @@ const Gigabit = 1_000_000_000
 type Options struct {
 	BinDir    string       // holds the built gemel and lab; copied, so that a later build disturbs no lab
 	DiskSize  int64        // bytes of each server's disk; 0: 1 GiB
+	Model     string       // of the servers' drives: a name, a YAML file, or PlainDisk; empty: PlainDisk
 	CableRate uint64       // bits per second of a private cable; 0: unthrottled
 	Bare      bool         // the boxes run no daemons, and need no gemel
 	LANNIC    string       // NIC that gets the VIP; empty: the chassis's lan0
@@ -48,11 +49,11 @@ func (c *Cluster) Up(ctx context.Context, options Options) error {
 	if !slices.Contains([]string{"", LAN, Management}, options.WitnessOn) {
 		return fmt.Errorf("lab up: witness on %q: %w; it is on lan or on mgmt", options.WitnessOn, ErrNoCable)
 	}
-	state, err := c.prepareState(options)
+	state, err := c.prepareState(ctx, options)
 	if err != nil {
 		return fmt.Errorf("lab up: %w", err)
 	}
-	say(fmt.Sprintf("disks: %s and %s, %d MiB each", state.Loops["server1"].Loop, state.Loops["server2"].Loop, state.DiskSize>>20))
+	say(diskWords(state))
 	rack, err := chassis.Create(c.lab, Switches...)
 	if err != nil {
 		return fmt.Errorf("lab up: %w", err)
@@ -73,6 +74,15 @@ func (c *Cluster) Up(ctx context.Context, options Options) error {
 	}
 	say("boxes: server1, server2, witness and client are on and cabled")
 	return nil
+}
+
+func diskWords(state *State) string {
+	kind := PlainDisk
+	if state.Model != nil {
+		kind = state.Model.Name
+	}
+	return fmt.Sprintf("disks: %s and %s, %d MiB each, model %s", state.Loops["server1"].Loop, state.Loops["server2"].Loop,
+		state.DiskSize>>20, kind)
 }
 
 func rateWords(rate uint64) string {
@@ -104,7 +114,7 @@ func (c *Cluster) writeIdentity(ctx context.Context, state *State) error {
 // disks, configuration and keys. Somebody else makes the boxes, such as docker-compose;
 // Down takes all of it away again.
 func (c *Cluster) Files(ctx context.Context, options Options) error {
-	state, err := c.prepareState(options)
+	state, err := c.prepareState(ctx, options)
 	if err != nil {
 		return fmt.Errorf("lab files: %w", err)
 	}
@@ -115,7 +125,7 @@ func (c *Cluster) Files(ctx context.Context, options Options) error {
 }
 
 // prepareState makes the lab's directory, binaries and disks, and records them.
-func (c *Cluster) prepareState(options Options) (*State, error) {
+func (c *Cluster) prepareState(ctx context.Context, options Options) (*State, error) {
 	for _, box := range Boxes() {
 		for _, part := range []string{"etc", "state", "log"} {
 			if err := os.MkdirAll(nodeDir(c.lab, box.Name, part), 0o755); err != nil {
@@ -130,7 +140,8 @@ func (c *Cluster) prepareState(options Options) (*State, error) {
 	defer unlock()
 	state, err := loadState(c.dir)
 	if errors.Is(err, ErrNoLab) {
-		state, err = newState(c.lab, options), nil
+		state = newState(c.lab, options)
+		state.Model, err = driveModel(options.Model)
 	}
 	if err != nil {
 		return nil, err
@@ -138,7 +149,7 @@ func (c *Cluster) prepareState(options Options) (*State, error) {
 	if err := copyBinaries(options.BinDir, filepath.Join(c.dir, "bin"), state.Bare); err != nil {
 		return nil, err
 	}
-	if err := c.attachDisks(state); err != nil {
+	if err := c.attachDisks(ctx, state); err != nil {
 		return nil, err
 	}
 	return state, state.save(c.dir)
@@ -162,35 +173,43 @@ func newState(lab string, options Options) *State {
 
 // attachDisks attaches every server's image, unless it still is: loop devices do
 // not survive a reboot of the host, the images do.
-func (c *Cluster) attachDisks(state *State) error {
-	attached, err := loopdev.List()
-	if err != nil {
-		return err
-	}
+func (c *Cluster) attachDisks(ctx context.Context, state *State) error {
 	for _, box := range Boxes() {
 		if box.Role != Server {
 			continue
 		}
-		image := nodeDir(c.lab, box.Name, "disk.img")
-		if err := makeImage(image, state.DiskSize); err != nil {
-			return fmt.Errorf("disk of %s: %w", box.Name, err)
+		attach := c.attachPlain
+		if state.Model != nil {
+			attach = c.startDrive
 		}
-		at := slices.IndexFunc(attached, func(d loopdev.Device) bool { return d.Backing == image })
-		if at >= 0 {
-			state.Loops[box.Name] = Disk{Image: image, Loop: attached[at].Path}
-			continue
-		}
-		loop, err := loopdev.Attach(image)
+		disk, err := attach(ctx, state, box.Name)
 		if err != nil {
 			return fmt.Errorf("disk of %s: %w", box.Name, err)
 		}
-		state.Loops[box.Name] = Disk{Image: image, Loop: loop}
+		state.Loops[box.Name] = disk
 		// Saved at once: a loop device nobody remembers is a leftover.
 		if err := state.save(c.dir); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// attachPlain puts a loop device over a server's image.
+func (c *Cluster) attachPlain(_ context.Context, state *State, node string) (Disk, error) {
+	image := nodeDir(c.lab, node, "disk.img")
+	if err := makeImage(image, state.DiskSize); err != nil {
+		return Disk{}, err
+	}
+	attached, err := loopdev.List()
+	if err != nil {
+		return Disk{}, err
+	}
+	if at := slices.IndexFunc(attached, func(d loopdev.Device) bool { return d.Backing == image }); at >= 0 {
+		return Disk{Image: image, Loop: attached[at].Path}, nil
+	}
+	loop, err := loopdev.Attach(image)
+	return Disk{Image: image, Loop: loop}, err
 }
 
 func makeImage(path string, size int64) error {

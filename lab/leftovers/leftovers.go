@@ -16,6 +16,7 @@ import (
 
 	"gemel/lab/chassis"
 	"gemel/lab/cluster"
+	"gemel/lab/drive/server"
 	"gemel/lab/loopdev"
 )
 
@@ -34,6 +35,7 @@ func Take(ctx context.Context) (Snapshot, error) {
 		"frontends":  frontends,
 		"mounts":     mounts,
 		"attendants": attendants,
+		"drives":     drives,
 	} {
 		names, err := look(ctx)
 		if err != nil {
@@ -144,7 +146,7 @@ func disks(context.Context) ([]string, error) {
 	}
 	var names []string
 	for _, device := range devices {
-		if strings.HasPrefix(device.Backing, cluster.Root+"/") {
+		if strings.HasPrefix(device.Backing, cluster.Root+"/") && !strings.HasPrefix(device.Label, server.Owner+":") {
 			names = append(names, device.Path+" on "+device.Backing)
 		}
 	}
@@ -161,6 +163,29 @@ func frontends(context.Context) ([]string, error) {
 		names = append(names, fmt.Sprintf("%s (%s, FUSE connection %d)", device.Path, device.Label, device.FileSystem))
 	}
 	return names, nil
+}
+
+// drives lists the servers of drives, in a lab or not, and the devices of dead ones.
+func drives(context.Context) ([]string, error) {
+	var names []string
+	for _, root := range []string{cluster.Root, cluster.DrivesRoot} {
+		running, err := server.Processes(root + "/")
+		if err != nil {
+			return nil, err
+		}
+		for _, process := range running {
+			names = append(names, fmt.Sprintf("%s/ (process %d)", process.Dir, process.PID))
+		}
+	}
+	devices, err := server.Devices(func(string) bool { return true })
+	for _, device := range devices {
+		name := strings.TrimPrefix(device.Label, server.Owner+":")
+		if lab, box, ok := strings.Cut(name, "."); ok {
+			name = cluster.DriveDir(lab, box)
+		}
+		names = append(names, fmt.Sprintf("%s of %s/", device.Path, name))
+	}
+	return names, err
 }
 
 func attendants(context.Context) ([]string, error) {
