@@ -58,3 +58,24 @@ type Zeroer interface {
 	// back. It returns when that is complete under the volume's protocol.
 	WriteZeroes(off, n int64, keep bool) error
 }
+
+// ReadStarter is a Device that can begin many reads at once, so that nobody has
+// to wait inside it for each.
+type ReadStarter interface {
+	// StartReads begins the first n reads and returns n; the caller does the
+	// others by ReadAt. A Device that cannot begin reads now returns 0. It keeps
+	// nothing of the slice itself.
+	StartReads(reads []Read) (n int)
+}
+
+// Read is one read that is begun: P, filled from Off. P is the Device's until
+// Done was told.
+type Read struct {
+	P    []byte
+	Off  int64
+	Done ReadDone
+}
+
+// ReadDone is told once how a read ended, perhaps before StartReads returns and
+// from any goroutine. It must not wait for other requests of the Device.
+type ReadDone interface{ ReadDone(err error) }

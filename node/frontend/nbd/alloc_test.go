@@ -16,6 +16,16 @@ func (idle) ReadAt([]byte, int64) error        { return nil }
 func (idle) WriteAt([]byte, int64, bool) error { return nil }
 func (idle) Flush() error                      { return nil }
 
+// idleStarter begins reads, too.
+type idleStarter struct{ idle }
+
+func (idleStarter) StartReads(reads []block.Read) int {
+	for _, r := range reads {
+		r.Done.ReadDone(nil)
+	}
+	return len(reads)
+}
+
 // bare is a client that sends prepared bytes and reads prepared lengths: what is
 // allocated is the server's.
 type bare struct {
@@ -63,15 +73,19 @@ func mixed(n int) (list []request) {
 
 // TestNoAllocation: the steady state costs no memory, one by one and many at once.
 func TestNoAllocation(t *testing.T) {
-	for _, depth := range []int{2, 32} {
-		b := newBare(t, idle{}, mixed(depth))
+	for _, x := range []struct {
+		dev   block.Device
+		depth int
+	}{{idle{}, 2}, {idle{}, 32}, {idleStarter{}, 32}} {
+		depth := x.depth
+		b := newBare(t, x.dev, mixed(depth))
 		for range 100 {
 			b.round(t)
 		}
 		const rounds = 300
 		perRequest := testing.AllocsPerRun(rounds, func() { b.round(t) }) / float64(depth)
 		if perRequest > 0.9 { // pools that the collector emptied are filled anew
-			t.Errorf("%d at once: %.2f allocations per request", depth, perRequest)
+			t.Errorf("%T, %d at once: %.2f allocations per request", x.dev, depth, perRequest)
 		}
 	}
 }
@@ -86,12 +100,14 @@ func BenchmarkRequest(b *testing.B) {
 			{kind: cmdWrite, length: 1 << 20, off: 2 << 20}, {kind: cmdWrite, length: 1 << 20, off: 3 << 20},
 		},
 	} {
-		b.Run(name, func(b *testing.B) {
-			c := newBare(b, idle{}, list)
-			b.ReportAllocs()
-			for b.Loop() {
-				c.round(b)
-			}
-		})
+		for also, dev := range map[string]block.Device{"": idle{}, ", reads begun": idleStarter{}} {
+			b.Run(name+also, func(b *testing.B) {
+				c := newBare(b, dev, list)
+				b.ReportAllocs()
+				for b.Loop() {
+					c.round(b)
+				}
+			})
+		}
 	}
 }

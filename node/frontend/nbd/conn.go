@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gemel/node/block"
 )
 
 const (
@@ -26,18 +28,23 @@ const (
 	// after aloneAfter requests that came one by one: nobody has to be woken.
 	inlineMost = 64 << 10
 	aloneAfter = 4
+	// batchMost is how many reads are begun at once. All connections' together
+	// leave room in the export's memory for the longest request.
+	batchMost = 32
 )
 
 // job is one request under way.
 type job struct {
 	request
+	c    *conn
 	buf  []byte // payload, lent from the export's memory
 	err  errno
 	head [replySize]byte
 }
 
 // conn is one connection in transmission. One goroutine receives; requests run
-// in workers, or in the receiver when they come one by one. Whoever finishes a
+// in workers, or in the receiver when they come one by one; of short reads the
+// device begins as many at once as have come, if it can. Whoever finishes a
 // request sends all replies that are ready, unless somebody is sending already.
 type conn struct {
 	s    *server
@@ -49,10 +56,16 @@ type conn struct {
 
 	free    chan *job // as many as may be under way beside those that are
 	jobs    chan *job
-	workers sync.WaitGroup
+	workers sync.WaitGroup // and reads that were begun
 	started int
 
+	starter block.ReadStarter // nil: the device cannot begin reads
+	batch   []block.Read      // of the receiver
+	call    chan struct{}     // of the replier; nil while there is none
+	replier sync.WaitGroup
+
 	mu      sync.Mutex
+	called  bool // the replier has been called, and has not looked yet
 	ready   []*job
 	spare   []*job
 	sending bool
@@ -64,8 +77,9 @@ func newConn(s *server, nc net.Conn) *conn {
 	c := &conn{s: s, nc: nc, in: bufio.NewReaderSize(nc, readAhead),
 		free: make(chan *job, inFlight), jobs: make(chan *job)}
 	for range inFlight {
-		c.free <- &job{}
+		c.free <- &job{c: c}
 	}
+	c.starter, _ = s.dev.(block.ReadStarter)
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.raw = raw
@@ -97,8 +111,10 @@ func (c *conn) greet() error {
 // when no request of the connection is inside the device any more.
 func (c *conn) serve() error {
 	err := c.receive()
+	c.begin()
 	close(c.jobs)
 	c.workers.Wait()
+	c.dismiss()
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -117,7 +133,11 @@ func (c *conn) receive() error {
 		if len(c.free) < inFlight-1 || c.in.Buffered() > 0 {
 			alone = 0
 		}
-		if alone++; alone <= aloneAfter || j.length > inlineMost {
+		alone++
+		if c.collect(j, alone > aloneAfter) {
+			continue
+		}
+		if alone <= aloneAfter || j.length > inlineMost {
 			c.hand(j)
 			continue
 		}
@@ -128,7 +148,8 @@ func (c *conn) receive() error {
 	}
 }
 
-// next reads one request with its payload.
+// next reads one request with its payload. Reads that wait to be begun do not
+// wait for anything else.
 func (c *conn) next(j *job) error {
 	head, err := c.in.Peek(requestSize)
 	if err != nil {
@@ -143,6 +164,9 @@ func (c *conn) next(j *job) error {
 	}
 	_, _ = c.in.Discard(requestSize)
 	j.err = eOK
+	if !c.fits(j) {
+		c.begin()
+	}
 	if n := j.payload(); n > 0 {
 		j.buf = c.s.memory.get(n)
 		if _, err := io.ReadFull(c.in, j.buf); err != nil {
@@ -191,9 +215,13 @@ func (c *conn) finish(j *job) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ready = append(c.ready, j)
-	if c.sending {
-		return
+	if !c.sending {
+		c.sendReady()
 	}
+}
+
+// sendReady sends what is ready; c.mu is held, but not while it sends.
+func (c *conn) sendReady() {
 	c.sending = true
 	for len(c.ready) > 0 {
 		batch := c.ready

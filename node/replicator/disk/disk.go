@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gemel/node/block"
 	"gemel/node/replicator/buffer"
 )
 
@@ -70,11 +71,17 @@ type Disk struct {
 
 	noHoles, noZeroRange atomic.Bool // the device refused these ways to make zeroes
 
+	aioOnce sync.Once // at the first StartReads
+	aio     *aio      // nil: not yet, or the kernel does not offer it
+
 	mu     sync.RWMutex // held for reading by requests, for writing by Close
 	closed bool
 }
 
-var _ Device = (*Disk)(nil)
+var (
+	_ Device            = (*Disk)(nil)
+	_ block.ReadStarter = (*Disk)(nil)
+)
 
 // Open opens the block device or regular file at path for this process alone.
 // It wraps ErrInUse when somebody else has it and says who, as far as the
@@ -115,6 +122,9 @@ func (d *Disk) Close() error {
 		return nil
 	}
 	d.closed = true
+	if d.aio != nil {
+		d.aio.close()
+	}
 	if err := d.file.Close(); err != nil {
 		return fmt.Errorf("close %s: %w", d.path, err)
 	}

@@ -293,15 +293,10 @@ func (v *Volume) ReadAt(p []byte, off int64) error {
 	if err := v.o.Disk.ReadAt(p, off); err != nil {
 		return v.readElsewhere(p, off, err)
 	}
-	v.mu.Lock()
-	v.counters.read += int64(len(p))
-	now := Now()
-	if v.core.MayRead(now) {
-		v.mu.Unlock()
+	if v.readCounts(len(p)) {
 		return nil
 	}
-	id, err := v.core.Read(now)
-	return v.await("read", id, nil, err)
+	return v.holdRead()
 }
 
 // WriteAt returns when the write is complete under the volume's protocol; with
