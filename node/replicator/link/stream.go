@@ -8,7 +8,7 @@ import (
 // chunk is the memory unit of a stream in bytes.
 const chunk = 64 << 10
 
-// sumPiece is how much is summed and copied at a time, in bytes: it fits into a
+// sumPiece is how much is copied and summed at a time, in bytes: it fits into a
 // processor's nearest cache.
 const sumPiece = 32 << 10
 
@@ -34,9 +34,9 @@ const noHold = ^uint64(0)
 // kept returns how many bytes wait to be sent or confirmed.
 func (s *stream) kept() int { return int(s.end - s.confirmed) } //nolint:gosec // bounded by Send
 
-// message appends one message; it sets Length, PayloadCRC and Seq. The payload is
-// summed and copied piece by piece, while the processor has the piece in its
-// cache; the header is filled in at the end.
+// message appends one message; it sets Length, PayloadCRC and Seq. The checksum is
+// that of the copy, taken piece by piece while the processor has it in its cache;
+// so the header is filled in at the end.
 func (s *stream) message(h *wire.Header, payload []byte) {
 	var head [wire.HeaderSize]byte
 	h.Seq, h.Length, h.PayloadCRC = s.seq, uint32(len(payload)), 0 //nolint:gosec // at most 1 MiB
@@ -44,10 +44,9 @@ func (s *stream) message(h *wire.Header, payload []byte) {
 	at := s.end
 	s.bytes(head[:])
 	for len(payload) > 0 {
-		n := min(len(payload), sumPiece)
-		h.PayloadCRC = wire.AddChecksum(h.PayloadCRC, payload[:n])
-		s.bytes(payload[:n])
-		payload = payload[n:]
+		copied := s.some(payload[:min(len(payload), sumPiece)])
+		h.PayloadCRC = wire.AddChecksum(h.PayloadCRC, copied)
+		payload = payload[len(copied):]
 	}
 	s.over(at, wire.AppendHeader(head[:0], h))
 }
@@ -61,17 +60,23 @@ func (s *stream) over(at uint64, b []byte) {
 }
 
 func (s *stream) bytes(b []byte) {
-	s.end += uint64(len(b))
 	for len(b) > 0 {
-		last := len(s.chunks) - 1
-		if last < 0 || len(s.chunks[last]) == chunk {
-			s.chunks = append(s.chunks, buffer.Get(chunk)[:0])
-			last++
-		}
-		n := min(len(b), chunk-len(s.chunks[last]))
-		s.chunks[last] = append(s.chunks[last], b[:n]...)
-		b = b[n:]
+		b = b[len(s.some(b)):]
 	}
+}
+
+// some appends what of b fits into one chunk, and returns the copy.
+func (s *stream) some(b []byte) []byte {
+	last := len(s.chunks) - 1
+	if last < 0 || len(s.chunks[last]) == chunk {
+		s.chunks = append(s.chunks, buffer.Get(chunk)[:0])
+		last++
+	}
+	from := len(s.chunks[last])
+	n := min(len(b), chunk-from)
+	s.chunks[last] = append(s.chunks[last], b[:n]...)
+	s.end += uint64(n) //nolint:gosec // not negative
+	return s.chunks[last][from:]
 }
 
 // slices appends the memory of the bytes from … to to dst.
