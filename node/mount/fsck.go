@@ -119,11 +119,7 @@ func Format(ctx context.Context, device, fstype string) error {
 	if found != "" {
 		return fmt.Errorf("format %s: it carries %s; wipe it by hand if that is not needed any more", device, found)
 	}
-	args := []string{device}
-	if strings.HasPrefix(fstype, "ext") {
-		args = []string{"-q", "-F", device}
-	}
-	code, out, err := run(ctx, "mkfs."+fstype, args...)
+	code, out, err := run(ctx, "mkfs."+fstype, formatArgs(fstype, device)...)
 	if err != nil {
 		return fmt.Errorf("format %s: %w", device, err)
 	}
@@ -131,6 +127,19 @@ func Format(ctx context.Context, device, fstype string) error {
 		return fmt.Errorf("format %s: mkfs.%s ended with code %d: %s", device, fstype, code, out)
 	}
 	return nil
+}
+
+// formatArgs tells mkfs not to discard the device first. A volume promises zeroes
+// where it was discarded, so on a disk that knows no discard all of it would be
+// written, on both nodes, before anything is mounted.
+func formatArgs(fstype, device string) []string {
+	switch fstype {
+	case "ext2", "ext3", "ext4":
+		return []string{"-q", "-F", "-E", "nodiscard", device}
+	case "xfs", "btrfs":
+		return []string{"-K", device}
+	}
+	return []string{device}
 }
 
 // run runs a program to its end and returns its exit code and the end of what

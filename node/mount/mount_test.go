@@ -197,3 +197,15 @@ func TestParse(t *testing.T) {
 		t.Errorf("line: %+v, %v", m, ok)
 	}
 }
+
+// TestFormatDiscardsNothing: a discard of a volume on a disk without discards writes all of it.
+func TestFormatDiscardsNothing(t *testing.T) {
+	for fstype, want := range map[string]string{
+		"ext4": "-q -F -E nodiscard /dev/x", "ext3": "-q -F -E nodiscard /dev/x", "xfs": "-K /dev/x", "btrfs": "-K /dev/x",
+		"vfat": "/dev/x",
+	} {
+		if got := strings.Join(formatArgs(fstype, "/dev/x"), " "); got != want {
+			t.Errorf("mkfs.%s %s, want %s", fstype, got, want)
+		}
+	}
+}
