@@ -83,7 +83,8 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 		a.cable("plug-cable", "Put a box's cable back", "plugged", (*cluster.Cluster).PlugCable),
 		a.power("press-reset", "Kill everything in a box at once; it boots again after some seconds", (*cluster.Cluster).PressReset),
 		a.powerOn(), a.exec(), checker.Command(), a.attend(), a.degradeCable(), a.cutCable(), a.mendCable(),
-		a.drive())
+		a.drive(),
+		a.bmc(), a.breakBMC(), a.mendBMC())
 	root.AddCommand(a.diskVerbs()...)
 	return root
 }

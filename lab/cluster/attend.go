@@ -51,6 +51,8 @@ func Attend(ctx context.Context, lab, kind string, args []string, ready func()) 
 	switch {
 	case kind == attendRelay && len(args) == 2:
 		return runRelay(ctx, lab, args[0], args[1], ready)
+	case kind == attendBMC && len(args) == 1:
+		return runBMC(ctx, lab, args[0], ready)
 	}
 	return fmt.Errorf("attend: there is no attendant %q with %d arguments", kind, len(args))
 }

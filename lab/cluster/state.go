@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/lab/badcable"
+	"gemel/lab/bmc"
 	"gemel/lab/drive/model"
 )
 
@@ -27,6 +28,8 @@ type State struct {
 	WitnessOn string          `json:"witness_on"` // switch over which the witness is reached; empty: the LAN
 	// Bad cables, by "node/switch", with what is wrong with them.
 	Bad map[string]badcable.Both `json:"bad,omitempty"`
+	// Broken power controls, by server.
+	BMC map[string]bmc.Faults `json:"bmc,omitempty"`
 }
 
 // Disk is a server's backing disk.
@@ -52,6 +55,9 @@ func loadState(dir string) (*State, error) {
 	}
 	if state.Bad == nil {
 		state.Bad = map[string]badcable.Both{}
+	}
+	if state.BMC == nil {
+		state.BMC = map[string]bmc.Faults{}
 	}
 	return state, nil
 }

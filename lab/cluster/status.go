@@ -21,6 +21,7 @@ type NodeStatus struct {
 	Cables    map[string]string `json:"cables"`    // by switch: "plugged", "pulled", "none", or what is wrong with it
 	Disk      *Disk             `json:"disk,omitempty"`
 	Drive     *server.Status    `json:"drive,omitempty"` // none: a plain disk, or a drive that is dead
+	BMC       string            `json:"bmc,omitempty"`   // "good", or what is wrong with the power control
 }
 
 // Status is a lab as seen from outside; what the cluster thinks of itself is
@@ -77,6 +78,7 @@ func (c *Cluster) nodeStatus(ctx context.Context, box Box, state *State, cables 
 	}
 	if disk, ok := state.Loops[box.Name]; ok {
 		node.Disk, node.Drive = &disk, c.driveStatus(ctx, state, box.Name)
+		node.BMC = state.BMC[box.Name].String()
 	}
 	found, err := c.inspect(ctx, box.Name)
 	if errors.Is(err, ErrNoLab) {

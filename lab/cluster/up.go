@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/lab/badcable"
+	"gemel/lab/bmc"
 	"gemel/lab/chassis"
 	"gemel/lab/loopdev"
 )
@@ -73,6 +74,13 @@ func (c *Cluster) Up(ctx context.Context, options Options) error {
 		return fmt.Errorf("lab up: %w", err)
 	}
 	say("boxes: server1, server2, witness and client are on and cabled")
+	if state.Bare {
+		return nil
+	}
+	if err := c.startBMCs(ctx); err != nil {
+		return fmt.Errorf("lab up: %w", err)
+	}
+	say("power controls: Redfish at 198.18.3.11 and 198.18.3.12; see lab bmc --lab " + c.lab)
 	return nil
 }
 
@@ -105,6 +113,9 @@ func (c *Cluster) checkImage(ctx context.Context) error {
 
 func (c *Cluster) writeIdentity(ctx context.Context, state *State) error {
 	if err := writeKeys(ctx, c.lab); err != nil {
+		return err
+	}
+	if err := writeBMCs(c.lab); err != nil {
 		return err
 	}
 	return writeConfig(c.lab, state)
@@ -167,7 +178,7 @@ func newState(lab string, options Options) *State {
 	return &State{
 		Lab: lab, DiskSize: size, CableRate: options.CableRate, Bare: options.Bare,
 		Loops: map[string]Disk{}, Pulled: map[string]bool{}, LANNIC: nic,
-		WitnessOn: options.WitnessOn, Bad: map[string]badcable.Both{},
+		WitnessOn: options.WitnessOn, Bad: map[string]badcable.Both{}, BMC: map[string]bmc.Faults{},
 	}
 }
 
