@@ -49,7 +49,8 @@ func codeOf(err error) int {
 		return exitNoLab
 	case errors.Is(err, server.ErrNoDrive):
 		return exitNoLab
-	case errors.Is(err, model.ErrUnknown), errors.Is(err, cluster.ErrNoNode), errors.Is(err, cluster.ErrNoCable), errors.Is(err, errUsage):
+	case errors.Is(err, model.ErrUnknown), errors.Is(err, cluster.ErrNoNode), errors.Is(err, cluster.ErrNoCable),
+		errors.Is(err, cluster.ErrNoProcess), errors.Is(err, errUsage):
 		return exitUsage
 	}
 	return exitFailed
@@ -84,7 +85,13 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 		a.power("press-reset", "Kill everything in a box at once; it boots again after some seconds", (*cluster.Cluster).PressReset),
 		a.powerOn(), a.exec(), checker.Command(), a.attend(), a.degradeCable(), a.cutCable(), a.mendCable(),
 		a.drive(),
-		a.bmc(), a.breakBMC(), a.mendBMC())
+		a.bmc(), a.breakBMC(), a.mendBMC(),
+		a.process("pause-process", "Stop a process where it stands, as a hang would", "paused", (*cluster.Cluster).PauseProcess),
+		a.process("resume-process", "Let a paused process go on", "goes on", (*cluster.Cluster).ResumeProcess),
+		a.process("kill-process", "End a process as a crash would", "killed", (*cluster.Cluster).KillProcess),
+		a.memory("fill-memory", "Fill a box's memory again and again, until it is freed", "is being filled", (*cluster.Cluster).FillMemory),
+		a.memory("free-memory", "End fill-memory", "is free again", (*cluster.Cluster).FreeMemory),
+		a.clockJump(), a.heal())
 	root.AddCommand(a.diskVerbs()...)
 	return root
 }

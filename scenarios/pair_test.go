@@ -69,19 +69,14 @@ func (p *pair) begin(ctx context.Context) {
 	p.heal(ctx)
 }
 
-// heal mends every disk, plugs every cable, switches every box on and waits until the pair is whole.
+// heal puts the hardware right and waits until the pair is whole.
 func (p *pair) heal(ctx context.Context) {
 	GinkgoHelper()
 	p.broken = true // until the end of this function
-	for _, name := range oracle.Servers {
-		_, err := p.lab.HealDisk(ctx, name)
-		Expect(err).NotTo(HaveOccurred())
-	}
-	for _, box := range cluster.Boxes() {
-		for _, cable := range box.Cables {
-			Expect(p.lab.PlugCable(box.Name, cable)).To(Succeed())
-		}
-		Expect(p.lab.PowerOn(ctx, box.Name)).To(Succeed())
+	did, err := p.lab.Heal(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	for _, words := range did {
+		fmt.Fprintln(GinkgoWriter, "healed:", words)
 	}
 	p.awaitHealthy(ctx)
 	p.broken = false

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +31,9 @@ type State struct {
 	Bad map[string]badcable.Both `json:"bad,omitempty"`
 	// Broken power controls, by server.
 	BMC map[string]bmc.Faults `json:"bmc,omitempty"`
+	// Boxes whose memory is being filled.
+	Full   map[string]bool `json:"full,omitempty"`
+	Jumped time.Duration   `json:"jumped,omitempty"` // by which the host's wall clock was moved
 }
 
 // Disk is a server's backing disk.
@@ -58,6 +62,9 @@ func loadState(dir string) (*State, error) {
 	}
 	if state.BMC == nil {
 		state.BMC = map[string]bmc.Faults{}
+	}
+	if state.Full == nil {
+		state.Full = map[string]bool{}
 	}
 	return state, nil
 }

@@ -178,7 +178,7 @@ func newState(lab string, options Options) *State {
 	return &State{
 		Lab: lab, DiskSize: size, CableRate: options.CableRate, Bare: options.Bare,
 		Loops: map[string]Disk{}, Pulled: map[string]bool{}, LANNIC: nic,
-		WitnessOn: options.WitnessOn, Bad: map[string]badcable.Both{}, BMC: map[string]bmc.Faults{},
+		WitnessOn: options.WitnessOn, Bad: map[string]badcable.Both{}, BMC: map[string]bmc.Faults{}, Full: map[string]bool{},
 	}
 }
 
