@@ -91,7 +91,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 		a.process("kill-process", "End a process as a crash would", "killed", (*cluster.Cluster).KillProcess),
 		a.memory("fill-memory", "Fill a box's memory again and again, until it is freed", "is being filled", (*cluster.Cluster).FillMemory),
 		a.memory("free-memory", "End fill-memory", "is free again", (*cluster.Cluster).FreeMemory),
-		a.clockJump(), a.heal())
+		a.clockJump(), a.heal(), a.bundle())
 	root.AddCommand(a.diskVerbs()...)
 	return root
 }

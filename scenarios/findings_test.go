@@ -11,7 +11,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 
-	"gemel/lab/cluster"
+	"gemel/lab/bundle"
 	"gemel/lab/oracle"
 )
 
@@ -51,25 +51,9 @@ func (p *pair) collectInto(ctx context.Context, dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "status.txt"), []byte(p.statuses()), 0o644); err != nil {
-		return err
-	}
-	for _, box := range cluster.Boxes() {
-		for kind, from := range map[string]string{"log": p.lab.LogDir(box.Name), "state": filepath.Join(p.lab.LogDir(box.Name), "..", "state")} {
-			if err := os.CopyFS(filepath.Join(dir, box.Name, kind), os.DirFS(from)); err != nil {
-				return err
-			}
-		}
-		said, err := p.lab.Exec(ctx, box.Name, "sh", "-c", "ps -ef; ip -br address; cat /proc/mounts")
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, box.Name, "box.txt"), []byte(said.Stdout), 0o644)
-		}
-		if err != nil {
-			fmt.Fprintf(GinkgoWriter, "look into %s: %v\n", box.Name, err)
-		}
-	}
-	return nil
+	report := CurrentSpecReport()
+	rerun := fmt.Sprintf("make scenarios LABEL=full, or: go test ./scenarios -ginkgo.focus %q", report.LeafNodeText)
+	return bundle.Collect(ctx, p.lab, dir, bundle.Options{
+		Why: report.FailureMessage(), Rerun: rerun, Seed: fmt.Sprint(GinkgoRandomSeed()),
+	})
 }

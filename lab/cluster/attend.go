@@ -24,6 +24,11 @@ import (
 // sweeps finds them by it.
 const attendVerb = "attend"
 
+// attendName is what an attendant calls itself, at most 15 bytes. The kernel tells the
+// name of any process at once, while the command line of one that hangs in a page fault
+// is told when it hangs no more: only those of this name are asked for it.
+const attendName = "gemel-attend"
+
 // Attendant is one running attendant.
 type Attendant struct {
 	PID  int
@@ -48,6 +53,9 @@ var errNotReady = errors.New("it ended before it was ready")
 
 // Attend is the body of an attendant's process. ready is told when it is at work.
 func Attend(ctx context.Context, lab, kind string, args []string, ready func()) error {
+	if err := os.WriteFile("/proc/self/comm", []byte(attendName), 0); err != nil {
+		return fmt.Errorf("attend: take the name %s: %w", attendName, err)
+	}
 	switch {
 	case kind == attendRelay && len(args) == 2:
 		return runRelay(ctx, lab, args[0], args[1], ready)
@@ -161,7 +169,11 @@ func Attendants() ([]Attendant, error) {
 		if err != nil {
 			continue
 		}
-		// Processes come and go; one that is gone, or dead already, has no command line.
+		// Processes come and go; one that is gone, or dead already, has neither.
+		name, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "comm"))
+		if err != nil || strings.TrimSpace(string(name)) != attendName {
+			continue
+		}
 		line, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
 		if err != nil {
 			continue

@@ -81,6 +81,7 @@ func (c *Cluster) changeCable(ctx context.Context, node, cable string, change fu
 	if err = errors.Join(err, refused); err != nil {
 		return err
 	}
+	c.Note("cable", "The %s cable of %s is %s from now on.", sw, node, both)
 	rack, err := chassis.Open(c.lab)
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ func (c *Cluster) BreakBMC(node string, faults bmc.Faults) error {
 	if _, err := BMCAddress(node); err != nil {
 		return err
 	}
+	c.Note("bmc", "The power control of %s: %s from now on.", node, faults)
 	return changeState(c.dir, func(s *State) {
 		if faults == (bmc.Faults{}) {
 			delete(s.BMC, node)

@@ -21,6 +21,7 @@ func (c *Cluster) JumpClock(by time.Duration) error {
 	if _, err := loadState(c.dir); err != nil {
 		return err
 	}
+	c.Note("clock-jump", "The wall clock of the host jumps by %v.", by)
 	if err := moveClock(by); err != nil {
 		return fmt.Errorf("jump the clock by %v: %w", by, err)
 	}

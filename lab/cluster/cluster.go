@@ -105,7 +105,9 @@ func (c *Cluster) setCable(node, cable string, pulled bool, act func(*chassis.Ch
 	if err != nil {
 		return err
 	}
+	was := pulled
 	err = changeState(c.dir, func(s *State) {
+		was = s.Pulled[cableKey(node, sw)]
 		if pulled {
 			s.Pulled[cableKey(node, sw)] = true
 		} else {
@@ -114,6 +116,11 @@ func (c *Cluster) setCable(node, cable string, pulled bool, act func(*chassis.Ch
 	})
 	if err != nil {
 		return err
+	}
+	if pulled && !was {
+		c.Note("pull-cable", "The %s cable of %s is pulled.", sw, node)
+	} else if was && !pulled {
+		c.Note("plug-cable", "The %s cable of %s is plugged.", sw, node)
 	}
 	rack, err := chassis.Open(c.lab)
 	if err != nil {

@@ -85,6 +85,7 @@ func (c *Cluster) cutPower(ctx context.Context, node string, box container.Inspe
 	if err != nil {
 		return PowerCut{}, fmt.Errorf("cut power of %s: %w", node, err)
 	}
+	c.Note("power-cut", "The power of %s is cut.", node)
 	started := time.Now()
 	// The end of a process namespace's first process is the end of all of it, at once;
 	// the engine's own kill would wait on its way.
@@ -166,6 +167,7 @@ func (c *Cluster) PowerOn(ctx context.Context, node string) error {
 	if err := c.powerDrive(ctx, node); err != nil {
 		return fmt.Errorf("power on %s: %w", node, err)
 	}
+	c.Note("power-on", "%s is switched on.", node)
 	if err := c.engine.ContainerStart(ctx, found.ID, container.StartOptions{}); err != nil {
 		return fmt.Errorf("power on %s: %w", node, err)
 	}

@@ -35,6 +35,7 @@ func (c *Cluster) signal(ctx context.Context, node, process, signal string) erro
 	if err != nil {
 		return err
 	}
+	c.Note("signal", "%s of %s gets the signal %s.", process, node, signal)
 	done, err := c.Exec(ctx, node, append([]string{"kill", "-" + signal}, pids...)...)
 	if err != nil {
 		return err
