@@ -26,6 +26,7 @@ var arrows = map[string]map[string]string{
 		"node/arbiter/store":  "keeps the records over a restart",
 		"node/arbiter/ballot": "answers many votes at once",
 	},
+	"node/arbiter/etcd": {"node/arbiter": "is a Register over a shared store"},
 	"node/failover": {
 		"node/arbiter":        "speaks of epochs and sets",
 		"node/failover/reign": "the safety core it steers",
