@@ -330,8 +330,8 @@ func (a *Agent) witnessAnswered(err error, first bool) {
 		return
 	}
 	if err == nil {
-		a.diary.note("", "witness.up", fmt.Sprintf("The witness %s answers.", a.cfg.Witness.Name), "")
+		a.diary.note("", "witness.up", fmt.Sprintf("The third voter, %s, answers.", a.cfg.ArbiterName()), "")
 		return
 	}
-	a.diary.note("", "witness.down", fmt.Sprintf("The witness %s does not answer.", a.cfg.Witness.Name), err.Error())
+	a.diary.note("", "witness.down", fmt.Sprintf("The third voter, %s, does not answer.", a.cfg.ArbiterName()), err.Error())
 }

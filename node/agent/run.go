@@ -12,8 +12,11 @@ import (
 	"strconv"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"gemel/node/api"
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/etcd"
 	"gemel/node/config"
 	"gemel/node/event"
 	"gemel/node/failover"
@@ -64,7 +67,12 @@ func (p Program) Run(ctx context.Context, cfg *config.Config, log *slog.Logger) 
 	defer replica.Close()
 	w := &wiring{cfg: cfg, log: log, id: id, history: history}
 	defer w.close()
+	third, err := w.dialArbiter()
+	if err != nil {
+		return fmt.Errorf("start the agent: %w", err)
+	}
 	all := w.parts(replica)
+	all.witness = third
 	if all.fence, err = fenceDevices(cfg.Peer()); err != nil {
 		return fmt.Errorf("start the agent: %w", err)
 	}
@@ -93,11 +101,12 @@ type wiring struct {
 	agent    *Agent
 	vips     []*vips
 	services []services
+	etcd     *clientv3.Client // nil: the third voter is none or a witness
 }
 
 func (w *wiring) parts(replica *control.Client) parts {
 	return parts{config: w.cfg, log: w.log, clock: bootClock{}, boot: bootID(), replica: replicaClient{replica},
-		peers: dialPeers(w.cfg, w.id), witness: dialWitness(w.cfg, w.id), keep: []History{w.history},
+		peers: dialPeers(w.cfg, w.id), keep: []History{w.history},
 		volume: w.volume, interfaceOf: interfaceOf,
 		beside: []func(context.Context, *Agent) error{w.serveAPI, w.watchCarrier}}
 }
@@ -128,6 +137,19 @@ func (w *wiring) volume(vol config.Volume, failed func(name, reason string)) (vo
 		discard: func(ctx context.Context) error { return replicator.DiscardLeft(ctx, w.cfg, vol.Name) }}, nil
 }
 
+// dialArbiter returns the third voter; nil when there is none.
+func (w *wiring) dialArbiter() (Witness, error) {
+	if !w.cfg.HasEtcd() {
+		return dialWitness(w.cfg, w.id), nil
+	}
+	client, err := dialEtcd(w.cfg)
+	if err != nil {
+		return nil, err
+	}
+	w.etcd = client
+	return etcdVoter{etcd.New(client, w.cfg.Cluster)}, nil
+}
+
 func (w *wiring) machineConfig(vol config.Volume) failover.Config {
 	t := w.cfg.Timing
 	c := failover.Config{Self: arbiter.NodeID(w.cfg.SelfIndex()), //nolint:gosec // 0 or 1
@@ -135,9 +157,7 @@ func (w *wiring) machineConfig(vol config.Volume) failover.Config {
 		Heartbeat: t.Heartbeat, MinorBeats: t.MinorBeats, Major: t.Major, Lease: t.Lease, Renew: t.Renew,
 		BootWait: t.BootWait, StepTimeout: t.StepTimeout, TakeoverUnderA: vol.TakeoverUnderA == config.TakeoverAllow,
 		CongestionFill: vol.CongestionFill}
-	if w.cfg.HasWitness() {
-		c.WitnessName = w.cfg.Witness.Name
-	}
+	c.WitnessName = w.cfg.ArbiterName()
 	return c
 }
 
@@ -185,6 +205,9 @@ func (w *wiring) tune(a *Agent) {
 
 // close ends what the volumes' parts run by themselves.
 func (w *wiring) close() {
+	if w.etcd != nil {
+		_ = w.etcd.Close() // nothing is under way any more
+	}
 	for _, v := range w.vips {
 		v.manager.Close()
 	}

@@ -118,7 +118,7 @@ func (a *Agent) witnessStatus(volumes []api.Volume) api.VoterStatus {
 	if a.witness == nil {
 		return api.VoterStatus{Means: "no witness is configured: when a node dies, the other needs `gemel grab`"}
 	}
-	s := api.VoterStatus{Name: a.cfg.Witness.Name, Reachable: a.witnessUp.Load()}
+	s := api.VoterStatus{Name: a.cfg.ArbiterName(), Reachable: a.witnessUp.Load()}
 	if ns := a.witnessSeen.Load(); ns != 0 {
 		s.LastSeen = time.Unix(0, ns).UTC()
 	}

@@ -24,6 +24,7 @@ func check(c *Config, r *reader) {
 	r.name("cluster", c.Cluster)
 	checkNodes(c, r)
 	checkWitness(c, r)
+	checkEtcd(c, r)
 	checkSelf(c, r)
 	r.absolute("keys", c.Keys)
 	r.absolute("state-dir", c.StateDir)

@@ -19,6 +19,7 @@ type Config struct {
 	Node        string      `mapstructure:"node"`
 	Nodes       []Node      `mapstructure:"nodes"` // exactly two; their order numbers them 0 and 1
 	Witness     Witness     `mapstructure:"witness"`
+	Etcd        Etcd        `mapstructure:"etcd"`
 	Keys        string      `mapstructure:"keys"`      // directory of certificates
 	StateDir    string      `mapstructure:"state-dir"` // survives a reboot
 	UndoDir     string      `mapstructure:"undo-dir"`  // empty: see UndoDirectory
@@ -230,7 +231,7 @@ func (c *Config) Peer() *Node {
 	return nil
 }
 
-// HasWitness reports whether a third voter is configured.
+// HasWitness reports whether a box that runs `gemel witness` is configured.
 func (c *Config) HasWitness() bool { return c.Witness.Address != "" }
 
 // IsWitness reports whether this box is the witness.

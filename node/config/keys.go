@@ -48,7 +48,14 @@ var keys = []Key{
 	{"nodes[].fence[].command", Texts, "program and arguments", "", "Called with `status`, `off` or `on` as last argument; see docs/operating/fencing.md."},
 
 	{"witness.name", Text, "", "witness", "Name of the box that runs `gemel witness`."},
-	{"witness.address", Text, "IP address", "", "Address of the witness. Without it there is no witness: a node that loses its peer then waits for an operator's word."},
+	{"witness.address", Text, "IP address", "", "Address of the witness. Without it, and without `etcd`, there is no third voter: a node that loses its peer then waits for an operator's word."},
+
+	{"etcd.endpoints", Texts, "URLs", "", "Servers of an etcd cluster that votes instead of a witness; see docs/operating/arbiters.md."},
+	{"etcd.user", Text, "", "", "Who speaks to etcd, where it wants to know."},
+	{"etcd.password-file", Text, "file", "", "Its first line is the password."},
+	{"etcd.ca", Text, "file", "", "Certificates (PEM) that etcd's must come from. The system's when not given."},
+	{"etcd.cert", Text, "file", "", "Certificate (PEM) that this node shows to etcd."},
+	{"etcd.key", Text, "file", "", "Its key."},
 
 	{"keys", Text, "directory", "/etc/gemel/keys", "Holds ca.pem, cert.pem and key.pem of this box, as `gemel keys init` makes them."},
 	{"state-dir", Text, "directory", "/var/lib/gemel", "What must survive a reboot: history of events, the witness's records."},
