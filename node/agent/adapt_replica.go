@@ -69,6 +69,10 @@ func (r replicaClient) Protocol(ctx context.Context, req control.ProtocolRequest
 	return gone(r.c.Protocol(ctx, req))
 }
 
+func (r replicaClient) Outdate(ctx context.Context, req control.OutdateRequest) error {
+	return gone(r.c.Outdate(ctx, req))
+}
+
 func (r replicaClient) GiveUp(ctx context.Context, req control.GiveUpRequest) error {
 	return gone(r.c.GiveUp(ctx, req))
 }

@@ -58,6 +58,25 @@ func (a *Agent) create(ctx context.Context, req control.CreateRequest) error {
 	return nil
 }
 
+// outdate marks this node's replica as out of date by a person's word, or takes
+// that back.
+func (a *Agent) outdate(ctx context.Context, req control.OutdateRequest) error {
+	o, err := a.owner(req.Volume)
+	if err != nil {
+		return err
+	}
+	if err := a.replica.Outdate(ctx, req); err != nil {
+		return err
+	}
+	if req.Undo {
+		o.note("volume.not-outdated", "The replica here is not marked Outdated any more.", "an operator asked for it")
+		return nil
+	}
+	o.note("volume.outdated", "The replica here is marked Outdated: it does not take over until it has followed a Primary.",
+		"an operator asked for it")
+	return nil
+}
+
 // connect asks a StandAlone volume to try again.
 func (a *Agent) connect(ctx context.Context, volume string) error {
 	if _, err := a.owner(volume); err != nil {

@@ -201,6 +201,7 @@ type fakeReplica struct {
 	verified []control.VerifyRequest
 	resynced []control.ResyncRequest
 	resized  []control.GrowRequest
+	outdated []control.OutdateRequest
 	fakeVoter
 	mu       sync.Mutex
 	state    control.VolumeState
@@ -309,6 +310,13 @@ func (r *fakeReplica) Resync(_ context.Context, req control.ResyncRequest) error
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.resynced = append(r.resynced, req)
+	return r.gone
+}
+
+func (r *fakeReplica) Outdate(_ context.Context, req control.OutdateRequest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outdated = append(r.outdated, req)
 	return r.gone
 }
 

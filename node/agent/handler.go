@@ -83,6 +83,10 @@ func (h handler) Connect(ctx context.Context, _ api.Caller, req control.ConnectR
 	return h.a.connect(ctx, req.Volume)
 }
 
+func (h handler) Outdate(ctx context.Context, _ api.Caller, req control.OutdateRequest) error {
+	return h.a.outdate(ctx, req)
+}
+
 func (h handler) GiveUp(ctx context.Context, _ api.Caller, req control.GiveUpRequest) error {
 	return h.a.giveUp(ctx, req)
 }

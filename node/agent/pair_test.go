@@ -148,6 +148,7 @@ func (r *datalessReplicator) Demote(context.Context, control.DemoteRequest) erro
 func (r *datalessReplicator) GiveUp(context.Context, control.GiveUpRequest) error   { return nil }
 func (r *datalessReplicator) Connect(context.Context, control.ConnectRequest) error { return nil }
 func (r *datalessReplicator) Resync(context.Context, control.ResyncRequest) error   { return nil }
+func (r *datalessReplicator) Outdate(context.Context, control.OutdateRequest) error { return nil }
 func (r *datalessReplicator) Resize(context.Context, control.GrowRequest) error     { return nil }
 func (r *datalessReplicator) Verify(context.Context, control.VerifyRequest) error   { return nil }
 

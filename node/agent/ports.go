@@ -51,6 +51,7 @@ type Replica interface {
 	Resync(ctx context.Context, req control.ResyncRequest) error
 	Resize(ctx context.Context, req control.GrowRequest) error
 	GiveUp(ctx context.Context, req control.GiveUpRequest) error
+	Outdate(ctx context.Context, req control.OutdateRequest) error
 }
 
 // Peer is the peer's agent as reached over one link.

@@ -219,6 +219,7 @@ func report(s control.VolumeState) failover.ReplicaReport {
 		LeaseLeft:      s.LeaseLeft,
 		NewerPromise:   s.NewerPromise,
 		MayLack:        s.MayLack,
+		Outdated:       s.Outdated,
 		Survives:       s.Survives,
 	}
 }

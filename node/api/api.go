@@ -56,6 +56,8 @@ type Handler interface {
 	// Resize makes a volume larger; it goes to the Primary as well, and returns once
 	// that is under way.
 	Resize(ctx context.Context, from Caller, req control.GrowRequest) error
+	// Outdate marks this node's replica as out of date by hand, or takes that back.
+	Outdate(ctx context.Context, from Caller, req control.OutdateRequest) error
 	// GiveUp lets this node's replica be overwritten by the peer's.
 	GiveUp(ctx context.Context, from Caller, req control.GiveUpRequest) error
 	// Fence looks at or switches the power of this node's peer, and returns when that is proved.
@@ -96,6 +98,7 @@ const (
 	PathVerify     = "/v1/volume/verify"
 	PathResync     = "/v1/volume/resync"
 	PathResize     = "/v1/volume/resize"
+	PathOutdate    = "/v1/volume/outdate"
 	PathGiveUp     = "/v1/volume/give-up"
 	PathFence      = "/v1/order/fence"
 )
@@ -159,6 +162,9 @@ func (Unsupported) Protocol(context.Context, Caller, control.ProtocolRequest) er
 
 // Resize refuses.
 func (Unsupported) Resize(context.Context, Caller, control.GrowRequest) error { return errUnsupported }
+
+// Outdate refuses.
+func (Unsupported) Outdate(context.Context, Caller, control.OutdateRequest) error { return errUnsupported }
 
 // GiveUp refuses.
 func (Unsupported) GiveUp(context.Context, Caller, control.GiveUpRequest) error {

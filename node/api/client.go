@@ -159,6 +159,12 @@ func (c *Client) Protocol(ctx context.Context, req control.ProtocolRequest) erro
 	return err
 }
 
+// Outdate marks the node's replica as out of date by hand, or takes that back.
+func (c *Client) Outdate(ctx context.Context, req control.OutdateRequest) error {
+	_, err := call[nothing](ctx, c, http.MethodPost, PathOutdate, req)
+	return err
+}
+
 // GiveUp lets the node's replica be overwritten by the peer's.
 func (c *Client) GiveUp(ctx context.Context, req control.GiveUpRequest) error {
 	_, err := call[nothing](ctx, c, http.MethodPost, PathGiveUp, req)

@@ -47,6 +47,7 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathVerify, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Verify))},
 		{PathResync, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Resync))},
 		{PathResize, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Resize))},
+		{PathOutdate, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Outdate))},
 		{PathGiveUp, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.GiveUp))},
 		{PathFence, http.MethodPost, operators, orderLimit, CodeRefused, body(h.Fence)},
 	} {

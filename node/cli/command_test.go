@@ -31,6 +31,7 @@ type agent struct {
 	verified []control.VerifyRequest
 	resynced []control.ResyncRequest
 	resized  []control.GrowRequest
+	outdated []control.OutdateRequest
 	unfit    string // of the fencing device
 }
 

@@ -16,6 +16,31 @@ func (g *agent) Resize(_ context.Context, _ api.Caller, r control.GrowRequest) e
 	return g.answer
 }
 
+func (g *agent) Outdate(_ context.Context, _ api.Caller, r control.OutdateRequest) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.outdated = append(g.outdated, r)
+	return g.answer
+}
+
+func TestOutdateAsksWhatTheFlagsSay(t *testing.T) {
+	b := newBox(t, true)
+	for _, undo := range []bool{false, true} {
+		args := []string{"volume", "outdate", "data"}
+		if undo {
+			args = append(args, "--undo")
+		}
+		code, out, _ := b.run(t, "", args...)
+		if n := len(b.agent.outdated); code != 0 || n == 0 || b.agent.outdated[n-1] != (control.OutdateRequest{Volume: "data", Undo: undo}) {
+			t.Errorf("exit %d, asked %+v\n%s", code, b.agent.outdated, out)
+		}
+	}
+	b.agent.answer = &api.Error{Code: api.CodeRefused, Message: "this replica is Primary"}
+	if code, _, _ := b.run(t, "", "volume", "outdate", "data"); code != 3 {
+		t.Errorf("refused: exit %d", code)
+	}
+}
+
 func TestResizeWaitsForItsEnd(t *testing.T) {
 	with := func(bytes int64, growth *control.Growth) api.Status {
 		s := wellStatus()

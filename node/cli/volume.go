@@ -18,7 +18,7 @@ func (a *app) volumeCommand() *cobra.Command {
 	c := &cobra.Command{Use: "volume", Short: "Create, list and wait for volumes", Args: cobra.NoArgs,
 		Example: "  gemel volume create data\n  gemel volume list\n  gemel volume wait-sync data",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	c.AddCommand(a.createCommand(), a.listCommand(), a.waitSyncCommand(), a.connectCommand(), a.protocolCommand(), a.verifyCommand(), a.resyncCommand(), a.resizeCommand(), a.dumpCommand())
+	c.AddCommand(a.createCommand(), a.listCommand(), a.waitSyncCommand(), a.connectCommand(), a.protocolCommand(), a.verifyCommand(), a.resyncCommand(), a.resizeCommand(), a.outdateCommand(), a.dumpCommand())
 	return c
 }
 

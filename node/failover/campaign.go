@@ -37,6 +37,11 @@ func (m *Machine) mayCampaign() (string, bool) {
 	if why := m.unfit(); why != "" {
 		return why, false
 	}
+	if m.replica.Outdated {
+		why := m.outdated()
+		m.noteLacking(why)
+		return why, false
+	}
 	if m.handedOver() && m.now >= m.notBefore {
 		return m.cfg.PeerName + " handed the volume over", true
 	}

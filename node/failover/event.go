@@ -142,7 +142,9 @@ type ReplicaReport struct {
 	CrashedPrimary bool
 	// MayLack is the protocol, A or B, under which the last Primary that this
 	// replica followed completed writes that may not be here; empty: none.
-	MayLack    string
+	MayLack string
+	// Outdated: an operator said that newer data exists elsewhere.
+	Outdated   bool
 	StandAlone bool
 	Connected  bool
 	// NewerPromise is the epoch, above the reign's, that the peer's replica says

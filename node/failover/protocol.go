@@ -27,6 +27,12 @@ func (m *Machine) lacking() string {
 		"(`takeover-under-a: allow` in the configuration makes that automatic)", m.lacks(), m.cfg.PeerName, m.cfg.Volume)
 }
 
+// outdated says why a replica that a person marked Outdated does not take over.
+func (m *Machine) outdated() string {
+	return fmt.Sprintf("the replica here was marked Outdated by an operator; bring %s back, take that back with `gemel volume outdate %s --undo`, "+
+		"or take over with it all the same: `gemel grab %s` on this node", m.cfg.PeerName, m.cfg.Volume, m.cfg.Volume)
+}
+
 // lacks puts into words what may be missing here.
 func (m *Machine) lacks() string {
 	if m.replica.MayLack == "A" {

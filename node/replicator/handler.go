@@ -105,6 +105,15 @@ func (d *daemon) Connect(_ context.Context, q control.ConnectRequest) error {
 	return nil
 }
 
+// Outdate marks a replica as out of date by hand, or takes that back.
+func (d *daemon) Outdate(_ context.Context, q control.OutdateRequest) error {
+	v, err := d.volume(q.Volume)
+	if err != nil {
+		return err
+	}
+	return refusal(v.Outdate(q))
+}
+
 // GiveUp lets a replica be overwritten by the peer's.
 func (d *daemon) GiveUp(_ context.Context, q control.GiveUpRequest) error {
 	v, err := d.volume(q.Volume)
@@ -210,7 +219,9 @@ func refusal(err error) error {
 		return &control.Error{Code: control.CodeDeviceInUse, Message: err.Error()}
 	case errors.Is(err, core.ErrNotElected), errors.Is(err, core.ErrInconsistent),
 		errors.Is(err, core.ErrNotPrimary), errors.Is(err, core.ErrBusy),
-		errors.Is(err, core.ErrDiscarded), errors.Is(err, core.ErrYields), errors.Is(err, volume.ErrOnlyCopy),
+		errors.Is(err, core.ErrDiscarded), errors.Is(err, core.ErrYields), errors.Is(err, core.ErrOutdated),
+		errors.Is(err, core.ErrIsCurrent), errors.Is(err, core.ErrNotWhole), errors.Is(err, core.ErrIsPrimary),
+		errors.Is(err, volume.ErrOnlyCopy),
 		errors.Is(err, core.ErrNotInSync), errors.Is(err, core.ErrVerifying), errors.Is(err, core.ErrNoVerify),
 		errors.Is(err, core.ErrShrink), errors.Is(err, core.ErrNoRoom), errors.Is(err, core.ErrGrowing),
 		errors.Is(err, meta.ErrShrunk), errors.Is(err, meta.ErrTooSmall):

@@ -121,6 +121,12 @@ func (c *Client) Protocol(ctx context.Context, q ProtocolRequest) error {
 	return err
 }
 
+// Outdate marks the replica as out of date by hand, or takes that back.
+func (c *Client) Outdate(ctx context.Context, q OutdateRequest) error {
+	_, err := post[struct{}](ctx, c, PathOutdate, q, slowTimeout)
+	return err
+}
+
 // GiveUp lets the replica be overwritten by the peer's.
 func (c *Client) GiveUp(ctx context.Context, q GiveUpRequest) error {
 	_, err := post[struct{}](ctx, c, PathGiveUp, q, slowTimeout)

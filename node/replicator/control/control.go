@@ -107,6 +107,9 @@ type VolumeState struct {
 
 	// GivenUp: the data here is to be overwritten by the peer's.
 	GivenUp bool `json:"given_up"`
+	// Outdated: an operator said that the data here is out of date; it ends when
+	// this replica has followed a Primary.
+	Outdated bool `json:"outdated_by_hand,omitempty"`
 	// Keeping: what will be overwritten is being written into an undo file;
 	// UndoFile is the last one that was written since the replicator started.
 	Keeping  bool   `json:"keeping,omitempty"`
@@ -162,6 +165,13 @@ type GiveUpRequest struct {
 	Volume string `json:"volume"`
 	Undo   bool   `json:"undo"`
 	All    bool   `json:"all"`
+}
+
+// OutdateRequest marks this node's replica as out of date by hand; Undo takes that
+// back.
+type OutdateRequest struct {
+	Volume string `json:"volume"`
+	Undo   bool   `json:"undo,omitempty"`
 }
 
 // States of a Path.
@@ -321,5 +331,6 @@ const (
 	PathResize   = "/v1/volume/resize"
 	PathVotes    = "/v1/votes"         // []ballot.Vote → a line of JSON per answer, as they come; see ballot.Write
 	PathLeases   = "/v1/volume/leases" // []LeaseRequest → []LeaseReply
+	PathOutdate  = "/v1/volume/outdate"
 	PathGiveUp   = "/v1/volume/give-up"
 )

@@ -63,6 +63,7 @@ type Handler interface {
 	Connect(context.Context, ConnectRequest) error
 	Protocol(context.Context, ProtocolRequest) error
 	GiveUp(context.Context, GiveUpRequest) error
+	Outdate(context.Context, OutdateRequest) error
 	ballot.Caster
 }
 
@@ -163,6 +164,7 @@ func Mux(h Handler) http.Handler {
 	handle(mux, PathResync, silent(h.Resync))
 	handle(mux, PathResize, silent(h.Resize))
 	handle(mux, PathGiveUp, silent(h.GiveUp))
+	handle(mux, PathOutdate, silent(h.Outdate))
 	mux.HandleFunc("POST "+PathVotes, func(w http.ResponseWriter, r *http.Request) { votes(w, r, h) })
 	return mux
 }

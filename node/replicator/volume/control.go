@@ -63,11 +63,16 @@ func (v *Volume) Release(req arbiter.ReleaseRequest) {
 }
 
 // Promote makes the replica Primary and shows the device. It is repeatable.
-// Forced changes nothing here: the register must have accepted the reign.
+// Forced takes back that the replica was marked Outdated, and changes nothing
+// else: the register must have accepted the reign.
 func (v *Volume) Promote(req control.PromoteRequest) (control.PromoteReply, error) {
 	v.mu.Lock()
 	defer v.unlock()
 	if !v.core.View(0).Primary {
+		if req.Forced { // a person's word against another one's
+			_, _ = v.core.Outdate(false) // what stands against it, Promote says
+			v.run()
+		}
 		v.settle()
 	}
 	version, err := v.core.Promote(Now(), req.Chosen, req.Birth)
@@ -125,6 +130,25 @@ func (v *Volume) LeaseOver() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.core.LeaseOver(Now())
+}
+
+// Outdate marks this Secondary's data as out of date by hand, or takes that back.
+// It returns once that is on stable storage.
+func (v *Volume) Outdate(req control.OutdateRequest) error {
+	v.mu.Lock()
+	defer v.unlock()
+	version, err := v.core.Outdate(!req.Undo)
+	v.run()
+	if err == nil && !v.waitUntil(quietLimit, func() bool { return v.core.Durable(version) || v.core.Problem() != nil }) {
+		err = fmt.Errorf("it is not on stable storage after %v", quietLimit)
+	}
+	if err == nil {
+		err = v.core.Problem()
+	}
+	if err != nil {
+		return fmt.Errorf("volume %s: outdate: %w", v.o.Name, err)
+	}
+	return nil
 }
 
 // Lease moves the end of the lease.
@@ -272,7 +296,7 @@ func (v *Volume) State() control.VolumeState {
 		Epoch: w.Reign, Record: v.record, Chosen: w.Chosen,
 		WantShrink: w.WantShrink, ReadyToGrow: w.ReadyToGrow, Frozen: w.Frozen, LeaseLeft: w.Lease - now,
 		CrashedPrimary: w.Crashed, Created: w.Created, Blank: w.Blank, Yields: w.Yields, OutOfSync: w.OutOfSync, Seq: w.Seq + v.seq,
-		GivenUp: w.Discard, Keeping: w.Keeping, UndoFile: v.undoFile, Apart: v.apart(),
+		GivenUp: w.Discard, Outdated: w.Outdated, Keeping: w.Keeping, UndoFile: v.undoFile, Apart: v.apart(),
 		Counters: control.Counters{Read: v.counters.read, Written: v.counters.written, Sent: w.Counters.Sent,
 			Received: w.Counters.Received, Resynced: w.Counters.Resynced, Same: w.Counters.Same,
 			Flushes: v.counters.flushes, Mended: w.Counters.Mended},

@@ -15,7 +15,7 @@ func metaOf(s *meta.Superblock) core.Meta {
 		Crashed: s.Flags.Has(meta.CrashedPrimary), Active: s.Flags.Has(meta.PrimaryActive),
 		BitmapValid: s.Flags.Has(meta.BitmapValid), ResyncFrom: s.ResyncTarget,
 		Discard: s.Flags.Has(meta.Discard), KeepUndo: s.Flags.Has(meta.KeepUndo), Ending: s.Past.Ending,
-		MayLack: s.MayLack, Room: s.Room, Keep: s.Flags.Has(meta.Keep),
+		MayLack: s.MayLack, Room: s.Room, Keep: s.Flags.Has(meta.Keep), Outdated: s.Flags.Has(meta.Outdated),
 		Verify: core.VerifyState(s.Verify),
 	}
 }
@@ -31,7 +31,7 @@ func putMeta(s *meta.Superblock, m core.Meta) {
 	}{
 		{meta.Created, m.Created}, {meta.Inconsistent, m.Inconsistent}, {meta.CrashedPrimary, m.Crashed},
 		{meta.PrimaryActive, m.Active}, {meta.BitmapValid, m.BitmapValid},
-		{meta.Discard, m.Discard}, {meta.KeepUndo, m.KeepUndo}, {meta.Keep, m.Keep},
+		{meta.Discard, m.Discard}, {meta.KeepUndo, m.KeepUndo}, {meta.Keep, m.Keep}, {meta.Outdated, m.Outdated},
 	} {
 		s.Flags = s.Flags.Without(f.flag)
 		if f.set {

@@ -86,7 +86,7 @@ func DiskState(w core.View, node arbiter.NodeID, record arbiter.Record) string {
 		return control.Diskless
 	case w.Inconsistent:
 		return control.Inconsistent
-	case w.Discard:
+	case w.Discard, w.Outdated:
 		return control.Outdated
 	case w.Primary, w.InSync:
 		return control.UpToDate

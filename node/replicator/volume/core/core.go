@@ -94,6 +94,8 @@ type Meta struct {
 	// Discard: the data was given up and is to be overwritten; KeepUndo: what
 	// will be overwritten is kept first.
 	Discard, KeepUndo bool
+	// Outdated: an operator said that a newer generation exists elsewhere.
+	Outdated bool
 	// Keep: the replica was created over data that the volume is to begin with.
 	Keep bool
 	// Ending: the peer may have been told the end of a resync, and carry

@@ -81,6 +81,8 @@ func (c *Core) mayPromote(chosen arbiter.Accepted, birth bool) error {
 			"campaign again", chosen.Epoch, chosen.Version, ErrNotElected, c.register.Promised, a.Epoch, a.Version)
 	case c.meta.Inconsistent && !(birth && c.meta.Created), c.meta.Created && !birth:
 		return fmt.Errorf("promote: %w: connect the peer and let the resync finish, or restore a backup", ErrInconsistent)
+	case !c.primary && c.meta.Outdated:
+		return fmt.Errorf("promote: %w: connect the Primary, or take that back with `gemel volume outdate --undo`", ErrOutdated)
 	case birth && c.yields():
 		return fmt.Errorf("promote: %w", ErrYields)
 	case c.meta.Discard:

@@ -25,6 +25,7 @@ func (c *Core) follow() {
 	case handshake.NoSync:
 		if c.peer.Primary {
 			c.phase = inSync
+			c.current()
 		}
 	case handshake.TargetBitmap:
 		if c.meta.Inconsistent { // the source that began has our bits already
@@ -181,7 +182,7 @@ func (c *Core) becomeTarget(now time.Duration, m Msg) {
 	c.full, c.sums = m.Full, false
 	c.pace = resync.NewPace(now, int64(m.ID), resync.Limits{})
 	c.meta.Inconsistent, c.meta.Created, c.meta.Crashed, c.meta.Keep = true, false, false, false
-	c.meta.Discard, c.meta.KeepUndo, c.meta.Ending = false, false, false
+	c.meta.Discard, c.meta.KeepUndo, c.meta.Ending, c.meta.Outdated = false, false, false, false
 	c.meta.ResyncFrom = m.From
 	c.beginVersion = c.persist()
 	c.changed()
@@ -262,7 +263,7 @@ func (c *Core) BitmapSaved(err error) {
 		handshake.Adopt(&c.meta.Gen, c.saveTo)
 		c.meta.Inconsistent, c.meta.Created, c.meta.Crashed = false, false, false
 		c.meta.ResyncFrom, c.meta.BitmapValid = 0, true
-		c.meta.Discard, c.meta.KeepUndo, c.meta.Ending = false, false, false
+		c.meta.Discard, c.meta.KeepUndo, c.meta.Ending, c.meta.Outdated = false, false, false, false
 		c.endVersion = c.persist()
 	}
 	c.changed()

@@ -69,6 +69,12 @@ func (s *sim) compare() {
 // converge lets everything heal and demands an identical pair.
 func (s *sim) converge() {
 	for range 40000 {
+		for _, n := range s.nodes {
+			if n.up {
+				_, _ = n.core.Outdate(false)
+				s.do(n)
+			}
+		}
 		s.step(true)
 		for _, p := range s.nodes {
 			if p.up && p.core.primary && p.core.chosen.Set == arbiter.Both && p.core.phase == inSync &&

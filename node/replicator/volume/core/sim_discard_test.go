@@ -147,6 +147,7 @@ func (p *splitter) grab(n *simNode) {
 	mine := arbiter.Accepted{Epoch: s.maxEp, Version: 1, Set: arbiter.Only(n.id)}
 	n.reg.Record = arbiter.Record{Promised: s.maxEp, Accepted: mine}
 	n.core.Accepted(s.now, n.reg.Record)
+	_, _ = n.core.Outdate(false)
 	s.do(n)
 	for !n.core.Quiet() {
 		s.runOp(n, 0)

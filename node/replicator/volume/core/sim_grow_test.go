@@ -35,7 +35,7 @@ func (s *sim) size(n *simNode) int { return int(n.core.View(s.now).Size / block.
 
 // grow enlarges a device, or asks the Primary to make use of what is there.
 func (s *sim) grow(n *simNode) {
-	if room := s.size(n) + 1 + s.rng.Intn(24); room <= simBlocks && s.rng.Intn(8) == 0 {
+	if room := s.size(n) + 1 + s.rng.Intn(24); room <= simBlocks && s.elected > 0 && s.rng.Intn(8) == 0 {
 		for _, o := range s.nodes {
 			if s.rng.Intn(4) != 0 {
 				o.room = max(o.room, room)
@@ -81,6 +81,11 @@ func (s *sim) grown() {
 		}
 		if p := s.nodes[1-n.id]; n.core.primary && n.core.phase == inSync && n.core.sizeNow() > p.meta.Size && p.up && p.core.phase == inSync {
 			s.failf("Primary %d has %d bytes, its peer has noted %d", n.id, n.core.sizeNow(), p.meta.Size)
+		}
+		for b := range s.size(n) { // what was behind the volume
+			if n.disk.visible[b]>>40 != 0 && !n.meta.Inconsistent && s.split == nil {
+				s.failf("node %d holds rubbish in block %d of %d", n.id, b, s.size(n))
+			}
 		}
 		if size := s.size(n); size > n.sized {
 			s.enlarged += min(n.sized, 1)

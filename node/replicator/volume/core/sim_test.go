@@ -444,6 +444,10 @@ func (s *sim) step(calm bool) {
 			if s.rng.Intn(12) == 0 {
 				s.grow(n)
 			}
+			if s.rng.Intn(40) == 0 {
+				_, _ = n.core.Outdate(s.rng.Intn(3) == 0) // an operator's word, which may be refused
+				s.do(n)
+			}
 			if s.submit(n, k > 745); k < 670 {
 				s.read(n)
 			} else if k < 680 {

@@ -22,6 +22,7 @@ type View struct {
 	Keeping      bool // the undo file is being written
 	Connected    bool
 	Blank        bool // connected, and no reign ever used either replica: nothing of the volume exists
+	Outdated     bool // by hand
 	Yields       bool // Created, and the volume is to begin with what the peer holds
 	PeerWhole    bool // and in sync
 	InSync       bool // connected to a Primary (or a Secondary) with the same data
@@ -72,6 +73,7 @@ func (c *Core) View(now time.Duration) View {
 	v.WantShrink = c.primary && c.setHasPeer() && c.phase != inSync && c.problem == nil
 	v.Growth = Growth{Running: c.growth.running, To: c.growth.aim, Err: c.growth.err}
 	v.PeerWhole = c.phase == inSync
+	v.Outdated = c.meta.Outdated
 	v.Yields = c.yields()
 	v.Blank = c.phase != off && c.meta.Created && c.peer.Created
 	if !c.primary && c.phase != off && c.peer.Primary {
