@@ -74,7 +74,12 @@ vuln: $(VULN) ## known vulnerabilities in what the binary calls, when their data
 	else echo "govulncheck: skipped, its database cannot be reached: $$(echo "$$out" | tail -n 1 | cut -c1-120)"; fi
 
 SIM_FOR ?= 1h
-soak: image build ## the long runs: larger bounds, repeated faults (root)
+# make soak WALK=30m SEED=7 walks only.
+soak: image build ## the long runs: larger bounds, repeated faults, WALK=30m [SEED=7] for a random walk (root)
+ifdef WALK
+	bin/lab walk --up --lab walk --for $(WALK) --seed $(or $(SEED),0)
+	bin/lab down --lab walk
+else
 	GEMEL_CHECK_BOUND=large $(GO) test -count=1 -run Large -timeout 2h ./node/failover/reign/check
 	GEMEL_WALKS=20000 $(GO) test -count=1 -run Walk -timeout 1h ./node/failover
 	$(GO) test -count=1 -timeout 1h ./node/replicator/volume/core -sim.seeds=20000
@@ -82,6 +87,7 @@ soak: image build ## the long runs: larger bounds, repeated faults (root)
 	$(GO) run ./lab/sim/simulate -for $(SIM_FOR)
 	$(MAKE) --no-print-directory sim-mutants
 	$(GO) test -count=1 -v -timeout 6h ./scenarios/... -ginkgo.label-filter='soak' -ginkgo.v
+endif
 
 bench: prepare ## compare with a raw loop device and a qemu mirror in one run (root)
 	@lab/bench/run

@@ -93,6 +93,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 		a.memory("free-memory", "End fill-memory", "is free again", (*cluster.Cluster).FreeMemory),
 		a.clockJump(), a.heal(), a.bundle())
 	root.AddCommand(a.diskVerbs()...)
+	root.AddCommand(a.toolVerbs()...)
 	return root
 }
 
