@@ -160,8 +160,8 @@ func (f fileSystem) Blank(ctx context.Context, device string) (bool, error) {
 	return found == "", err
 }
 
-func (f fileSystem) Format(ctx context.Context, device string) error {
-	return mount.Format(ctx, device, f.is.Type)
+func (f fileSystem) Format(ctx context.Context, device string, again bool) error {
+	return mount.Format(ctx, device, f.is.Type, again)
 }
 
 func (f fileSystem) Check(ctx context.Context, device string) (string, error) {

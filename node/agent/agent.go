@@ -135,7 +135,8 @@ func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) 
 	}
 	o.machine = own.machine
 	o.course = &course{vol: vol, replica: a.replica, addresses: own.addresses, services: own.services,
-		mount: own.mount, discard: own.discard, fence: a.fencer, mounted: o.stretch, note: o.note}
+		mount: own.mount, discard: own.discard, fence: a.fencer, mounted: o.stretch, note: o.note,
+		cradle: newCradle(p.config.StateDir, vol.Name), peerLeft: o.peerLeft}
 	o.chosen = newNewest(20, func(ctx context.Context, r control.ChosenRequest) error { return a.replica.Chosen(ctx, r) },
 		func(err error) {
 			o.note("replica.not-told", "The replica was not told of the recorded set.", text(err))

@@ -218,6 +218,7 @@ func (o *owner) word(stopping bool) api.BeatVolume {
 	if isPrimary(view.Role) || resuming(view.Role, state) {
 		w.Role = rolePrimary
 	}
+	w.Unformatted = o.course.unformatted() != nil
 	if state != nil {
 		w.Disk, w.MayLack = state.Disk, state.MayLack
 		w.Fit = !stopping && fit(view.Role, state)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"gemel/node/arbiter"
 	"gemel/node/config"
 	"gemel/node/failover"
 )
@@ -43,7 +44,13 @@ type course struct {
 	fence   *fencer // nil: no device is configured
 	note    func(kind, text, reason string, fields ...string)
 
+	cradle cradle
+	// peerLeft reports whether the peer's reign of that epoch had not made the file
+	// system when it was heard last; nil: nobody knows.
+	peerLeft func(epoch arbiter.Epoch) bool
+
 	mu     sync.Mutex
+	left   *infancy // the file system is still to be made
 	active map[*attempt]struct{}
 	device string // block device of the promoted volume
 	wg     sync.WaitGroup

@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"gemel/node/api"
 	"gemel/node/failover"
+	"gemel/node/replicator/control"
 )
 
 // act lets the machine ask for actions at its next event.
@@ -35,7 +37,7 @@ func TestStepsInOrder(t *testing.T) {
 	s.runOwner(t)
 	for step := failover.StepFence; step <= failover.StepLetGoIO; step++ {
 		r := run(step)
-		r.Birth = step == failover.StepPromote || step == failover.StepFsck
+		r.Birth = step == failover.StepPromote
 		if step == failover.StepDemote || step == failover.StepDropAddress {
 			s.runStep(t, run(failover.StepPromote))
 		}
@@ -52,22 +54,80 @@ func TestStepsInOrder(t *testing.T) {
 	}
 }
 
-func TestFormatOnlyAtBirthAndWhenBlank(t *testing.T) {
-	for _, c := range []struct {
-		birth, blank bool
-		want         string
-	}{{true, true, "format"}, {true, false, ""}, {false, true, "fsck"}} {
+// The first file system is made in the first reign, or in one that follows directly
+// on a reign that did not finish it; and never over anything else.
+func TestFormatOnlyWhereNothingWasEverStored(t *testing.T) {
+	const before, epoch = 4, 6
+	for name, c := range map[string]struct {
+		birth, forced, blank bool
+		left                 *infancy        // on this node's disk
+		said                 *api.BeatVolume // the peer's last word
+		want                 []string        // of blank, format, format again, fsck
+	}{
+		"birth":                           {birth: true, blank: true, want: []string{"blank", "format"}},
+		"birth on something":              {birth: true, want: []string{"blank"}},
+		"later":                           {blank: true, want: []string{"fsck"}},
+		"killed before mkfs":              {blank: true, left: &infancy{Epoch: before}, want: []string{"blank", "format"}},
+		"killed before mkfs on something": {left: &infancy{Epoch: before}, want: []string{"blank"}},
+		"killed in mkfs":                  {left: &infancy{Epoch: before, Formatting: true}, want: []string{"format again"}},
+		"another reign came between":      {blank: true, left: &infancy{Epoch: before - 2, Formatting: true}, want: []string{"fsck"}},
+		"by an operator's word":           {forced: true, blank: true, left: &infancy{Epoch: before, Formatting: true}, want: []string{"fsck"}},
+		"the peer was killed before mkfs": {blank: true, want: []string{"blank", "format"},
+			said: &api.BeatVolume{Role: control.Primary, Epoch: before, Unformatted: true}},
+		"the peer was killed in mkfs": {want: []string{"blank"},
+			said: &api.BeatVolume{Role: control.Primary, Epoch: before, Unformatted: true}},
+		"the peer had finished": {blank: true, want: []string{"fsck"},
+			said: &api.BeatVolume{Role: control.Primary, Epoch: before}},
+		"the peer of another reign": {blank: true, want: []string{"fsck"},
+			said: &api.BeatVolume{Role: control.Primary, Epoch: before - 1, Unformatted: true}},
+	} {
 		s := newStage(t, nil)
 		s.steps.blank = c.blank
-		s.runOwner(t)
-		s.runStep(t, run(failover.StepPromote))
-		r := run(failover.StepFsck)
-		r.Birth = c.birth
-		s.runStep(t, r)
-		got := s.steps.calls.all()
-		if c.want != "" && !slices.Contains(got, c.want) || s.steps.calls.count("format") > 0 && c.want != "format" {
-			t.Errorf("birth %v blank %v: calls %v, want %q", c.birth, c.blank, got, c.want)
+		s.owner.heard.Store(c.said)
+		kept := s.owner.course.cradle
+		if c.left != nil {
+			if err := kept.save(c.left); err != nil {
+				t.Fatal(err)
+			}
 		}
+		s.runOwner(t)
+		r := run(failover.StepPromote)
+		r.Birth, r.Forced, r.Before, r.Chosen.Epoch = c.birth, c.forced, before, epoch
+		s.runStep(t, r)
+		if left := kept.load(); c.want[0] != "fsck" && (left == nil || left.Epoch != epoch) {
+			t.Errorf("%s: once promoted the disk says %+v", name, left)
+		}
+		s.runStep(t, run(failover.StepFsck))
+		if got := s.steps.calls.all(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: calls %v, want %v", name, got, c.want)
+		}
+		if left := kept.load(); left != nil || s.owner.word(false).Unformatted {
+			t.Errorf("%s: before anything is mounted the disk says %+v, the beats %v", name, left, s.owner.word(false).Unformatted)
+		}
+	}
+}
+
+// A format that fails, or is killed, leaves word of itself for the next reign.
+func TestAnUnfinishedFormatIsRemembered(t *testing.T) {
+	s := newStage(t, nil)
+	s.steps.blank = true
+	s.steps.fail["format"] = errors.New("killed")
+	s.runOwner(t)
+	r := run(failover.StepPromote)
+	r.Birth, r.Chosen.Epoch = true, 2
+	s.runStep(t, r)
+	if !s.owner.word(false).Unformatted {
+		t.Error("the beats do not tell that the volume is not formatted")
+	}
+	if done := s.runStep(t, run(failover.StepFsck)); done.Err == "" {
+		t.Error("a failed mkfs passed")
+	}
+	if left := s.owner.course.cradle.load(); left == nil || *left != (infancy{Epoch: 2, Formatting: true}) {
+		t.Errorf("the disk says %+v", left)
+	}
+	s.runStep(t, run(failover.StepLetGoIO))
+	if s.owner.word(false).Unformatted {
+		t.Error("a node that let go still speaks of its reign")
 	}
 }
 

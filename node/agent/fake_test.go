@@ -140,7 +140,12 @@ func (f fakeMount) Mounted() (bool, error) { f.mu.Lock(); defer f.mu.Unlock(); r
 func (f fakeMount) Blank(context.Context, string) (bool, error) {
 	return f.blank, f.do("blank")
 }
-func (f fakeMount) Format(context.Context, string) error          { return f.do("format") }
+func (f fakeMount) Format(_ context.Context, _ string, again bool) error {
+	if again {
+		return f.do("format again")
+	}
+	return f.do("format")
+}
 func (f fakeMount) Check(context.Context, string) (string, error) { return "", f.do("fsck") }
 func (f fakeMount) Mount(context.Context, string) error           { return f.do("mount") }
 func (f fakeMount) Grow(context.Context, string) (before, after int64, err error) {
@@ -425,11 +430,13 @@ func stageConfig() *config.Config {
 
 func newStage(t *testing.T, react func(failover.Event) []failover.Action) *stage {
 	t.Helper()
+	cfg := stageConfig()
+	cfg.StateDir = t.TempDir()
 	s := &stage{script: newScript(react), steps: newStepFake(), replica: newFakeReplica(), votes: &calls{}, memory: &memory{}}
 	s.private, s.lan = newFakePeer("private", s.votes), newFakePeer("lan", s.votes)
 	s.witness = &fakeVoter{name: "witness", log: s.votes}
 	s.replica.log = s.votes
-	agent, err := build(parts{config: stageConfig(), log: slog.New(slog.NewTextHandler(io.Discard, nil)), clock: &fakeClock{},
+	agent, err := build(parts{config: cfg, log: slog.New(slog.NewTextHandler(io.Discard, nil)), clock: &fakeClock{},
 		boot: "boot1", replica: s.replica, peers: map[string]Peer{"private": s.private, "lan": s.lan},
 		witness: pingable{s.witness}, keep: []History{s.memory},
 		interfaceOf: func(a string) string { return map[string]string{"198.18.1.1": "priv0", "198.18.0.1": "lan0"}[a] },

@@ -99,7 +99,8 @@ type Mount interface {
 	Mounted() (bool, error)
 	// Blank reports whether the device carries no file system and no other signature.
 	Blank(ctx context.Context, device string) (bool, error)
-	Format(ctx context.Context, device string) error
+	// Format makes the file system; again: over one that it did not finish.
+	Format(ctx context.Context, device string, again bool) error
 	// Check repairs the file system where it is dirty and returns what was done.
 	Check(ctx context.Context, device string) (string, error)
 	Mount(ctx context.Context, device string) error

@@ -21,7 +21,7 @@ func (c *course) perform(ctx context.Context, run failover.Run) error {
 	case failover.StepPromote:
 		return c.promote(ctx, run)
 	case failover.StepFsck:
-		return c.check(ctx, run.Birth)
+		return c.check(ctx)
 	case failover.StepMount:
 		return c.mountVolume(ctx)
 	case failover.StepAddress:
@@ -63,6 +63,7 @@ func (c *course) powerOff(ctx context.Context, run failover.Run) error {
 }
 
 func (c *course) promote(ctx context.Context, run failover.Run) error {
+	c.recall(run)
 	device, err := c.replica.Promote(ctx, control.PromoteRequest{
 		Volume: c.vol.Name, Chosen: run.Chosen, Birth: run.Birth, Forced: run.Forced})
 	if err != nil {
@@ -84,9 +85,9 @@ func (c *course) promoted() (string, error) {
 	return c.device, nil
 }
 
-// check repairs the file system, or makes it at the volume's birth. A file
+// check repairs the file system, or makes the volume's first one. A file
 // system that is mounted already belongs to this reign: the agent restarted.
-func (c *course) check(ctx context.Context, birth bool) error {
+func (c *course) check(ctx context.Context) error {
 	if c.vol.Mount.Path == "" {
 		return nil
 	}
@@ -97,8 +98,8 @@ func (c *course) check(ctx context.Context, birth bool) error {
 	if err != nil {
 		return err
 	}
-	if birth && c.vol.Mount.FormatIfNew {
-		return c.format(ctx, device)
+	if left := c.unformatted(); left != nil {
+		return c.format(ctx, device, left)
 	}
 	did, err := c.mount.Check(ctx, device)
 	if err != nil {
@@ -107,23 +108,6 @@ func (c *course) check(ctx context.Context, birth bool) error {
 	if did != "" {
 		c.note("mount.checked", fmt.Sprintf("The file system of volume %s was checked.", c.vol.Name), did)
 	}
-	return nil
-}
-
-func (c *course) format(ctx context.Context, device string) error {
-	blank, err := c.mount.Blank(ctx, device)
-	if err != nil {
-		return fmt.Errorf("look for a file system on %s: %w", device, err)
-	}
-	if !blank {
-		c.note("mount.kept", fmt.Sprintf("Volume %s carries data already and was not formatted.", c.vol.Name), "")
-		return nil
-	}
-	if err := c.mount.Format(ctx, device); err != nil {
-		return fmt.Errorf("format %s: %w", device, err)
-	}
-	c.note("mount.formatted", fmt.Sprintf("Volume %s was formatted with %s.", c.vol.Name, c.vol.Mount.Type),
-		"it is new and format-if-new is set")
 	return nil
 }
 
@@ -173,6 +157,6 @@ func (c *course) letGoIO(ctx context.Context) error {
 
 func (c *course) forgetDevice() {
 	c.mu.Lock()
-	c.device = ""
+	c.device, c.left = "", nil
 	c.mu.Unlock()
 }

@@ -138,4 +138,7 @@ type BeatVolume struct {
 	// MayLack is the protocol under which the last Primary may have completed
 	// writes that are not there; empty: none.
 	MayLack string `json:"may_lack,omitempty"`
+	// Unformatted: this reign is to make the volume's first file system and has not
+	// finished it.
+	Unformatted bool `json:"unformatted,omitempty"`
 }

@@ -22,9 +22,7 @@ func (m *Machine) runCourse() {
 	if run.Step == StepPromote {
 		m.birth = m.bears()
 		run.Chosen, run.Birth, run.Forced = m.prop.Chosen(), m.birth, m.forced
-	}
-	if run.Step == StepFsck {
-		run.Birth = m.birth
+		run.Before = m.before
 	}
 	m.do(run)
 }

@@ -53,6 +53,10 @@ type (
 		Chosen arbiter.Accepted
 		Birth  bool // the volume's first reign
 		Forced bool // by an operator's word
+		// Before is the newest epoch in which any set was recorded before this reign,
+		// as the voters that elected it know; no other reign came between. For a
+		// reign that is resumed it is its own.
+		Before arbiter.Epoch
 	}
 
 	// TellHandOver tells the peer's agent that the volume is free for it.
@@ -93,7 +97,7 @@ type Step int
 const (
 	StepFence   Step = iota + 1 // power the peer off, verified; nothing when no driver is configured
 	StepPromote                 // replica becomes Primary, device appears
-	StepFsck                    // check the file system if it is dirty; format it at a volume's birth
+	StepFsck                    // check the file system if it is dirty; make the volume's first one
 	StepMount
 	StepAddress  // claim and announce the addresses
 	StepServices // start the services in order and wait until each is ready

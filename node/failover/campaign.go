@@ -22,6 +22,7 @@ func (m *Machine) campaign() {
 		m.note(Note{Kind: "campaign", Text: fmt.Sprintf("%s asks the voters for epoch %d.", m.cfg.SelfName, epoch), Reason: why})
 	}
 	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
+	m.before = m.replica.Record.Accepted.Epoch
 	m.send(m.prop.Campaign(epoch, m.replica.Record.Accepted))
 }
 
@@ -229,6 +230,9 @@ func (m *Machine) takePrepared(e Prepared) {
 	if e.Unreachable {
 		m.prop.Unreachable(e.Voter, e.Epoch)
 		return
+	}
+	if m.prop.State() == reign.Preparing && e.Epoch == m.prop.Epoch() {
+		m.before = max(m.before, e.Reply.Record.Accepted.Epoch)
 	}
 	m.send(m.prop.Promise(e.Voter, e.Epoch, e.Reply))
 }

@@ -23,6 +23,7 @@ func (m *Machine) resume() {
 	}
 	m.send(m.prop.Resume(m.replica.Record))
 	m.send(m.prop.Confirm(m.replica.Chosen))
+	m.before = m.replica.Epoch
 	m.role, m.refusal, m.told, m.nextRenew = RoleTakingOver, "", m.replica.Chosen, m.now
 	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
 	m.lease.Assume(m.now + m.replica.LeaseLeft - m.cfg.Lease + m.cfg.Lease/50) // the replica's deadline is ours

@@ -60,6 +60,7 @@ type Machine struct {
 	tellAgain    time.Duration
 	forced       bool          // this reign rests on an operator's word
 	birth        bool          // this reign is the volume's first
+	before       arbiter.Epoch // newest recorded one when this reign was elected
 	decideAt     time.Duration // by hand: when missing answers are given up
 	stopped      bool          // agent is leaving: no campaigns any more
 

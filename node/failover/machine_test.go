@@ -464,3 +464,24 @@ func TestBirthThatCameToNothingIsRepeated(t *testing.T) {
 	delete(w.nodes[0].failing, StepPromote)
 	w.healthy(60 * time.Second)
 }
+
+// TestReignKnowsWhichOneWasBefore: what a take-over may conclude from an unfinished
+// first file system rests on it; the random walk checks it at every promotion.
+func TestReignKnowsWhichOneWasBefore(t *testing.T) {
+	w := newWorld(t)
+	first := w.healthy(10 * time.Second)
+	epoch := first.m.View().Epoch
+	w.powerOff(first.id)
+	for limit := w.now + 20*time.Second; w.serving() == nil && w.now < limit; {
+		w.pass(tick)
+	}
+	next := w.serving()
+	if next == nil || next.m.before != epoch {
+		t.Fatalf("the reign after epoch %d takes %d for the one before", epoch, next.m.before)
+	}
+	w.restartAgent(next.id)
+	w.pass(2 * time.Second)
+	if now := w.serving(); now != next || now.m.before != now.m.View().Epoch {
+		t.Errorf("a resumed reign takes %d for the one before", next.m.before)
+	}
+}

@@ -50,7 +50,7 @@ func (m *Machine) reelect() {
 
 // reelectFrom begins a campaign in the place of the reign in which kept is chosen.
 func (m *Machine) reelectFrom(kept arbiter.Accepted) {
-	m.again, m.kept, m.nextAsk = true, kept, m.now+askAgain
+	m.again, m.kept, m.nextAsk, m.before = true, kept, m.now+askAgain, kept.Epoch
 	epoch := m.nextEpoch(0)
 	m.note(Note{Kind: "reign.again", Text: fmt.Sprintf("%s serves on and asks the voters for epoch %d.", m.cfg.SelfName, epoch),
 		Reason: fmt.Sprintf("a voter promised epoch %d and refuses epoch %d", max(m.prop.Highest(), m.replica.NewerPromise), kept.Epoch)})

@@ -12,13 +12,14 @@ import (
 // world is two machines, three registers and a toy replica each, on one clock.
 // A step of the course takes 40 ms, a message 10 ms.
 type world struct {
-	t     *testing.T
-	now   time.Duration
-	nodes [2]*box
-	wit   voter
-	queue []parcel
-	cut   map[[2]arbiter.NodeID]bool // one-way: from, to
-	notes []string
+	promoted arbiter.Epoch // newest reign that any replica served
+	t        *testing.T
+	now      time.Duration
+	nodes    [2]*box
+	wit      voter
+	queue    []parcel
+	cut      map[[2]arbiter.NodeID]bool // one-way: from, to
+	notes    []string
 
 	protocol string // weaker than C: what a follower notes that it may lack
 	allowA   bool   // take-over under protocol A
@@ -230,6 +231,10 @@ func (w *world) run(b *box, a Run) string {
 		if !b.replica.DiskWhole && !a.Birth {
 			return "replica is not whole"
 		}
+		if !a.Birth && !a.Forced && a.Before < w.promoted && w.promoted != a.Chosen.Epoch {
+			w.fail("epoch %d takes epoch %d for the reign before it; it was %d", a.Chosen.Epoch, a.Before, w.promoted)
+		}
+		w.promoted = max(w.promoted, a.Chosen.Epoch)
 		b.replica.Primary, b.replica.Epoch, b.replica.Created, b.replica.DiskWhole = true, a.Chosen.Epoch, false, true
 		b.replica.MayLack = ""
 		if a.Chosen.Newer(b.replica.Chosen) {

@@ -110,16 +110,17 @@ func Signature(ctx context.Context, device string) (string, error) {
 }
 
 // Format makes a file system. It refuses a device that carries any signature:
-// nobody's data is overwritten by this package.
-func Format(ctx context.Context, device, fstype string) error {
+// nobody's data is overwritten by this package. With again the caller knows that
+// what is there is an unfinished file system of its own.
+func Format(ctx context.Context, device, fstype string, again bool) error {
 	found, err := Signature(ctx, device)
 	if err != nil {
 		return err
 	}
-	if found != "" {
+	if found != "" && !again {
 		return fmt.Errorf("format %s: it carries %s; wipe it by hand if that is not needed any more", device, found)
 	}
-	code, out, err := run(ctx, "mkfs."+fstype, formatArgs(fstype, device)...)
+	code, out, err := run(ctx, "mkfs."+fstype, formatArgs(fstype, device, found != "")...)
 	if err != nil {
 		return fmt.Errorf("format %s: %w", device, err)
 	}
@@ -131,12 +132,16 @@ func Format(ctx context.Context, device, fstype string) error {
 
 // formatArgs tells mkfs not to discard the device first. A volume promises zeroes
 // where it was discarded, so on a disk that knows no discard all of it would be
-// written, on both nodes, before anything is mounted.
-func formatArgs(fstype, device string) []string {
+// written, on both nodes, before anything is mounted. With over it goes over a
+// file system that is there.
+func formatArgs(fstype, device string, over bool) []string {
 	switch fstype {
 	case "ext2", "ext3", "ext4":
 		return []string{"-q", "-F", "-E", "nodiscard", device}
 	case "xfs", "btrfs":
+		if over {
+			return []string{"-K", "-f", device}
+		}
 		return []string{"-K", device}
 	}
 	return []string{device}

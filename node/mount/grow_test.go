@@ -15,7 +15,7 @@ func TestGrow(t *testing.T) {
 	if _, err := exec.LookPath("resize2fs"); err != nil {
 		t.Skip("needs resize2fs")
 	}
-	must(t, Format(ctx, dev, "ext4"))
+	must(t, Format(ctx, dev, "ext4", false))
 	s := Spec{Device: dev, Path: filepath.Join(t.TempDir(), "here"), Type: "ext4"}
 	must(t, Mount(ctx, s))
 	t.Cleanup(func() { must(t, Unmount(t.Context(), s.Path)) })

@@ -52,13 +52,14 @@ func TestWholeLife(t *testing.T) {
 	if sig, err := Signature(ctx, dev); sig != "" || err != nil {
 		t.Fatalf("signature of an empty device: %q, %v", sig, err)
 	}
-	must(t, Format(ctx, dev, "ext4"))
+	must(t, Format(ctx, dev, "ext4", false))
 	if sig, err := Signature(ctx, dev); sig != "ext4" || err != nil {
 		t.Errorf("signature: %q, %v; want ext4", sig, err)
 	}
-	if err := Format(ctx, dev, "ext4"); err == nil || !strings.Contains(err.Error(), "ext4") {
+	if err := Format(ctx, dev, "ext4", false); err == nil || !strings.Contains(err.Error(), "ext4") {
 		t.Errorf("format over a file system: %v, want a refusal", err)
 	}
+	must(t, Format(ctx, dev, "ext4", true)) // one that was not finished
 	for _, p := range []Policy{Journal, Full} {
 		if said, err := Check(ctx, dev, "ext4", p); err != nil || !strings.HasPrefix(said, "clean") {
 			t.Errorf("check (%s): %q, %v", p, said, err)
@@ -126,7 +127,7 @@ func TestTimeEndsDuringATry(t *testing.T) {
 
 func TestLazyUnmountOfBusy(t *testing.T) {
 	dev, ctx := device(t), t.Context()
-	must(t, Format(ctx, dev, "ext4"))
+	must(t, Format(ctx, dev, "ext4", false))
 	s := Spec{Device: dev, Path: filepath.Join(t.TempDir(), "mnt"), Type: "ext4"}
 	must(t, Mount(ctx, s))
 	f, err := os.Create(filepath.Join(s.Path, "held"))
@@ -141,7 +142,7 @@ func TestLazyUnmountOfBusy(t *testing.T) {
 
 func TestCheckRefusesDamage(t *testing.T) {
 	dev, ctx := device(t), t.Context()
-	must(t, Format(ctx, dev, "ext4"))
+	must(t, Format(ctx, dev, "ext4", false))
 	fd, err := unix.Open(dev, unix.O_RDWR|unix.O_SYNC|unix.O_CLOEXEC, 0)
 	must(t, err)
 	_, err = unix.Pwrite(fd, make([]byte, 64<<10), 1024) // superblock and first tables
@@ -174,7 +175,7 @@ func TestMissingDeviceIsNotBlank(t *testing.T) {
 	if sig, err := Signature(t.Context(), missing); err == nil {
 		t.Errorf("signature of a missing device: %q without an error", sig)
 	}
-	if err := Format(t.Context(), missing, "ext4"); err == nil {
+	if err := Format(t.Context(), missing, "ext4", false); err == nil {
 		t.Error("a missing device was formatted")
 	}
 }
@@ -204,7 +205,7 @@ func TestFormatDiscardsNothing(t *testing.T) {
 		"ext4": "-q -F -E nodiscard /dev/x", "ext3": "-q -F -E nodiscard /dev/x", "xfs": "-K /dev/x", "btrfs": "-K /dev/x",
 		"vfat": "/dev/x",
 	} {
-		if got := strings.Join(formatArgs(fstype, "/dev/x"), " "); got != want {
+		if got := strings.Join(formatArgs(fstype, "/dev/x", false), " "); got != want {
 			t.Errorf("mkfs.%s %s, want %s", fstype, got, want)
 		}
 	}
