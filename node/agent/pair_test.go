@@ -179,8 +179,9 @@ func TestPair(t *testing.T) {
 	}
 	startWitness(t, keys, at["witness"])
 	one, two := startBox(t, keys, "server1", at), startBox(t, keys, "server2", at)
-
-	one.waitServing(t, "birth")
+	if !firstServing(t, one, two) { // a slow box may be overtaken
+		one, two = two, one
+	}
 	one.replicator.set(func(s *control.VolumeState) { s.ReadyToGrow = true })
 	two.replicator.set(func(s *control.VolumeState) { s.Disk, s.Created = control.UpToDate, false })
 	one.waitInSync(t, 2)
@@ -203,6 +204,18 @@ func TestPair(t *testing.T) {
 	}
 }
 
+// firstServing waits until one of two boxes serves; it reports whether it is the first.
+func firstServing(t *testing.T, one, two *box) bool {
+	t.Helper()
+	first := false
+	one.wait(t, "serving after birth, nor the other", func(v api.Volume) bool {
+		first = v.Phase == "serving" && v.Role == control.Primary
+		s, err := two.local.Status(t.Context())
+		return first || err == nil && s.Volumes[0].Phase == "serving" && s.Volumes[0].Role == control.Primary
+	})
+	return first
+}
+
 func (b *box) waitServing(t *testing.T, after string) {
 	t.Helper()
 	b.wait(t, "serving after "+after, func(v api.Volume) bool { return v.Phase == "serving" && v.Role == control.Primary })
@@ -215,7 +228,7 @@ func (b *box) waitInSync(t *testing.T, n int) {
 
 func (b *box) wait(t *testing.T, what string, cond func(api.Volume) bool) {
 	t.Helper()
-	limit := time.Now().Add(30 * time.Second)
+	limit := time.Now().Add(60 * time.Second)
 	for {
 		s, err := b.local.Status(t.Context())
 		if err == nil && cond(s.Volumes[0]) {
