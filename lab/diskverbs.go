@@ -192,7 +192,10 @@ func driveWords(node cluster.NodeStatus) string {
 		return node.Disk.Loop
 	}
 	words := []string{node.Disk.Loop + " " + node.Drive.Model.Name}
-	if !node.Drive.On {
+	switch {
+	case node.Drive.Broken != "":
+		words = append(words, node.Drive.Broken)
+	case !node.Drive.On:
 		words = append(words, "no power")
 	}
 	for _, f := range node.Drive.Faults {

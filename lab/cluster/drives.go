@@ -200,14 +200,14 @@ func (c *Cluster) powerDrive(ctx context.Context, node string) error {
 	return nil
 }
 
-// driveStatus returns the state of a server's drive; nil when it has none that runs.
+// driveStatus returns the state of a server's drive; nil when it has none. A dead one is broken.
 func (c *Cluster) driveStatus(ctx context.Context, state *State, node string) *server.Status {
 	if _, ok := state.Loops[node]; !ok || state.Model == nil {
 		return nil
 	}
 	status, err := server.NewClient(DriveDir(c.lab, node)).Status(ctx)
 	if err != nil {
-		return nil
+		status.Name, status.Model, status.Broken = DriveName(c.lab, node), *state.Model, "its process is dead; next: lab up"
 	}
 	return &status
 }

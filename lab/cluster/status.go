@@ -20,7 +20,7 @@ type NodeStatus struct {
 	Addresses map[string]string `json:"addresses"` // by switch
 	Cables    map[string]string `json:"cables"`    // by switch: "plugged", "pulled", "none", or what is wrong with it
 	Disk      *Disk             `json:"disk,omitempty"`
-	Drive     *server.Status    `json:"drive,omitempty"` // none: a plain disk, or a drive that is dead
+	Drive     *server.Status    `json:"drive,omitempty"` // none: a plain disk
 	BMC       string            `json:"bmc,omitempty"`   // "good", or what is wrong with the power control
 }
 

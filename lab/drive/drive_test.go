@@ -83,11 +83,7 @@ func newDisk(t *testing.T, name string) (*Disk, *memory, *virtual) {
 }
 
 func filled(n int, number uint64) []byte {
-	p := make([]byte, n)
-	for i := 0; i < n; i += 8 {
-		binary.LittleEndian.PutUint64(p[i:], number)
-	}
-	return p
+	return bytes.Repeat(binary.LittleEndian.AppendUint64(nil, number), n/8)
 }
 
 // TestReadsWhatWasWritten compares with a plain array, for every model.

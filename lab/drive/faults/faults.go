@@ -4,6 +4,7 @@
 package faults
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -121,37 +122,45 @@ func (s *Set) Add(f Fault) (Fault, error) {
 	return f, nil
 }
 
+// check refuses what is no fault, and fills in what may be left out.
 func (s *Set) check(f *Fault) error {
 	if !slices.Contains(Kinds(), f.Kind) {
 		return fmt.Errorf("%w; there are %v", ErrInvalid, Kinds())
 	}
-	if f.ranged() {
-		if f.Off < 0 || f.Len < SectorSize || f.Off%SectorSize != 0 || f.Len%SectorSize != 0 || f.Off > s.size-f.Len {
-			return fmt.Errorf("%w: it needs a range of whole sectors of %d bytes within the disk's %d",
-				ErrInvalid, SectorSize, s.size)
-		}
+	if f.ranged() && !s.holds(f.Off, f.Len) {
+		return fmt.Errorf("%w: it needs a range of whole sectors of %d bytes within the disk's %d",
+			ErrInvalid, SectorSize, s.size)
 	}
 	switch f.Kind {
 	case BadSector:
-		if f.On == "" {
-			f.On = Both
-		}
+		f.On = cmp.Or(f.On, Both)
 		if f.On != Reads && f.On != Writes && f.On != Both {
 			return fmt.Errorf("%w: on: read, write or both", ErrInvalid)
 		}
 	case Slow:
-		if f.Factor == 0 {
-			f.Factor = 1
-		}
-		if f.Factor < 1 || f.Factor > 1e6 || f.Latency < 0 || f.Latency > time.Hour || (f.Factor == 1 && f.Latency == 0) {
+		f.Factor = cmp.Or(f.Factor, 1)
+		if !f.slows() {
 			return fmt.Errorf("%w: it needs a factor from 1 to 1000000 or a latency up to 1h", ErrInvalid)
 		}
 	case Misdirected:
-		if f.By == 0 || f.By%4096 != 0 || f.Off+f.By < 0 || f.Off+f.Len+f.By > s.size {
+		if f.By == 0 || f.By%4096 != 0 || !s.holds(f.Off+f.By, f.Len) {
 			return fmt.Errorf("%w: by: a multiple of 4096 that stays within the disk", ErrInvalid)
 		}
 	}
 	return nil
+}
+
+// holds reports whether a range is of whole sectors of the disk, at least one.
+func (s *Set) holds(off, n int64) bool {
+	return off >= 0 && n >= SectorSize && off%SectorSize == 0 && n%SectorSize == 0 && off <= s.size-n
+}
+
+// slows reports whether a slow disk is slow, and not beyond all measure.
+func (f Fault) slows() bool {
+	if f.Factor < 1 || f.Factor > 1e6 || f.Latency < 0 || f.Latency > time.Hour {
+		return false
+	}
+	return f.Factor > 1 || f.Latency > 0
 }
 
 // Heal takes one fault away; false when there is none with this number.
