@@ -4,5 +4,5 @@ import "github.com/spf13/cobra"
 
 // toolVerbs look at a lab as a whole, or play with it.
 func (a *app) toolVerbs() []*cobra.Command {
-	return []*cobra.Command{a.walk(), a.graph()}
+	return []*cobra.Command{a.walk(), a.graph(), a.watch(), a.drill()}
 }

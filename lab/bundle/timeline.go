@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,22 +22,33 @@ const longestEvent = 1 << 20
 func Merge(files map[string]string) ([]event.Event, error) {
 	var all []event.Event
 	for who, path := range files {
-		data, err := os.ReadFile(path)
+		file, err := os.Open(path)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
+		}
+		var events []event.Event
+		if err == nil {
+			events, err = Read(file)
+			_ = file.Close()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("history of %s: %w", who, err)
 		}
-		all = append(all, parse(data)...)
+		all = append(all, events...)
 	}
-	slices.SortStableFunc(all, func(a, b event.Event) int { return a.Time.Compare(b.Time) })
+	Sort(all)
 	return all, nil
 }
 
-func parse(data []byte) []event.Event {
+// Sort puts events in the order of their time.
+func Sort(events []event.Event) {
+	slices.SortStableFunc(events, func(a, b event.Event) int { return a.Time.Compare(b.Time) })
+}
+
+// Read reads one event per line, and leaves out lines that are none.
+func Read(history io.Reader) ([]event.Event, error) {
 	var events []event.Event
-	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines := bufio.NewScanner(history)
 	lines.Buffer(nil, longestEvent)
 	for lines.Scan() {
 		var e event.Event
@@ -46,7 +56,7 @@ func parse(data []byte) []event.Event {
 			events = append(events, e)
 		}
 	}
-	return events
+	return events, lines.Err()
 }
 
 // WriteTimeline prints events for people: time of day, seconds since the event before,

@@ -64,6 +64,8 @@ type CableState struct {
 	Switch  string `json:"switch"`
 	Plugged bool   `json:"plugged"`
 	Carrier bool   `json:"carrier"`
+	In      uint64 `json:"in"`  // bytes to the box since it was wired
+	Out     uint64 `json:"out"` // bytes from the box
 }
 
 // Chassis is an open chassis. Its methods may be used from several goroutines.
@@ -276,11 +278,15 @@ func (c *Chassis) Cables() ([]CableState, error) {
 			continue
 		}
 		attrs := link.Attrs()
-		cables = append(cables, CableState{
+		cable := CableState{
 			Node: node, Switch: sw,
 			Plugged: attrs.Flags&net.FlagUp != 0,
 			Carrier: attrs.OperState == netlink.OperUp,
-		})
+		}
+		if count := attrs.Statistics; count != nil { // the chassis sends what the box receives
+			cable.In, cable.Out = count.TxBytes, count.RxBytes
+		}
+		cables = append(cables, cable)
 	}
 	return cables, nil
 }

@@ -55,6 +55,19 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 	return status, nil
 }
 
+// Traffic returns what every cable has carried, by "box/switch", in bytes to and from the box.
+func (c *Cluster) Traffic() (map[string][2]uint64, error) {
+	cables, err := c.cables()
+	if err != nil {
+		return nil, err
+	}
+	carried := map[string][2]uint64{}
+	for _, cable := range cables {
+		carried[cableKey(cable.Node, cable.Switch)] = [2]uint64{cable.In, cable.Out}
+	}
+	return carried, nil
+}
+
 func (c *Cluster) cables() ([]chassis.CableState, error) {
 	rack, err := chassis.Open(c.lab)
 	if errors.Is(err, chassis.ErrNoChassis) {
