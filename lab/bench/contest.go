@@ -88,14 +88,24 @@ func (c *contest) needs(row, name string) bool {
 	})
 }
 
-// ratio is the median of the rounds' own ratios: all of one round met about the
-// same load.
+// ratio is how many times as fast the one was as the other.
 func (c *contest) ratio(k claim) float64 {
+	return c.ratioOf(k, func(f figures) float64 { return f.IOPS })
+}
+
+// cost is how many times the other's processor time a request took.
+func (c *contest) cost(k claim) float64 {
+	return c.ratioOf(k, func(f figures) float64 { return f.CPU })
+}
+
+// ratioOf is the median of the rounds' own ratios: all of one round met about the
+// same load. It is 0 where nothing is known of one of them.
+func (c *contest) ratioOf(k claim, of func(figures) float64) float64 {
 	over, under := c.Samples[k.Row][k.Over], c.Samples[k.Row][k.Under]
 	var list []float64
 	for i := range min(len(over), len(under)) {
-		if under[i].IOPS > 0 {
-			list = append(list, over[i].IOPS/under[i].IOPS)
+		if of(under[i]) > 0 {
+			list = append(list, of(over[i])/of(under[i]))
 		}
 	}
 	return median(list)
@@ -120,14 +130,15 @@ func (c *contest) write(out io.Writer) {
 	for _, name := range c.Names {
 		_, _ = fmt.Fprintf(out, "- %s: %s\n", name, c.Texts[name])
 	}
-	_, _ = fmt.Fprintln(out, "\n| row | ratio of | to | median | wanted | |")
-	_, _ = fmt.Fprintln(out, "|---|---|---|--:|--:|---|")
+	_, _ = fmt.Fprintln(out, "\n| row | ratio of | to | median | wanted | | of the processor time |")
+	_, _ = fmt.Fprintln(out, "|---|---|---|--:|--:|---|--:|")
 	for _, k := range c.Claims {
 		ratio, verdict := c.ratio(k), "short"
 		if ratio >= k.Wanted {
 			verdict = "met"
 		}
-		_, _ = fmt.Fprintf(out, "| %s | %s | %s | %.2f | %.1f | %s |\n", k.Row, k.Over, k.Under, ratio, k.Wanted, verdict)
+		_, _ = fmt.Fprintf(out, "| %s | %s | %s | %.2f | %.1f | %s | %.2f |\n", k.Row, k.Over, k.Under, ratio, k.Wanted, verdict,
+			c.cost(k))
 	}
 	_, _ = fmt.Fprintln(out, "\n| medians of the rounds | on | IOPS | MB/s | mean us | CPU us per request | CPU s per GB |")
 	_, _ = fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|")
