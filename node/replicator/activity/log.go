@@ -39,7 +39,8 @@ type Log struct {
 	index   []uint16 // of each extent: its slot + 1; 0: cold
 	first   uint16   // slot + 1 of the one used last
 	last    uint16   // and of the one not used for longest
-	filled  int      // slots below hold an extent
+	filled  int      // slots below hold an extent, or are free
+	free    []uint16 // slots below filled that hold none
 	updates []Update // of the transaction that is being made
 	scan    uint16   // slot + 1 where the search for a victim goes on
 	number  uint64   // of the newest transaction
@@ -56,7 +57,7 @@ type slot struct {
 	newer, older uint16 // neighbours by last use, slot + 1
 }
 
-// Update says that a slot holds another extent from now on.
+// Update says that a slot holds another extent from now on, or None.
 type Update struct {
 	Slot   uint16
 	Extent uint32
@@ -143,7 +144,10 @@ func (l *Log) Admit(extent uint32, may func(slot int) bool) (slot int, o Outcome
 	if len(l.updates) == UpdatesMost {
 		return -1, Full
 	}
-	if l.filled < len(l.slots) {
+	if n := len(l.free); n > 0 {
+		slot = int(l.free[n-1])
+		l.free = l.free[:n-1]
+	} else if l.filled < len(l.slots) {
 		slot = l.filled
 		l.filled++
 	} else if slot = l.victim(may); slot < 0 {
@@ -158,6 +162,23 @@ func (l *Log) Admit(extent uint32, may func(slot int) bool) (slot int, o Outcome
 	l.updates = append(l.updates, Update{Slot: uint16(slot), Extent: extent})
 	return slot, Admitted
 }
+
+// Drop takes the extent out of slot, which nobody uses, in the transaction that is
+// being made; it reports whether that had room.
+func (l *Log) Drop(slot int) bool {
+	if len(l.updates) == UpdatesMost {
+		return false
+	}
+	l.index[l.slots[slot].extent] = 0
+	l.unlink(slot)
+	l.slots[slot] = held(None, l.number+1)
+	l.free = append(l.free, uint16(slot))                                   //nolint:gosec // below SlotsMost
+	l.updates = append(l.updates, Update{Slot: uint16(slot), Extent: None}) //nolint:gosec // below SlotsMost
+	return true
+}
+
+// Held returns how many extents are in the log.
+func (l *Log) Held() int { return l.filled - len(l.free) }
 
 func held(extent uint32, number uint64) slot { return slot{extent: extent, number: number} }
 

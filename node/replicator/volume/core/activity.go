@@ -43,6 +43,11 @@ type hot struct {
 	synced uint64 // newest local sync round that ended well
 	agreed uint64 // newest barrier that the peer answered
 	may    func(slot int) bool
+
+	era      uint64 // counts cfg.LogIdle, as far as Ticks saw it
+	eraEnd   time.Duration
+	retiring bool // idle extents wait for their bits to be saved
+	idle     [activity.UpdatesMost]int
 }
 
 // mark is what the extent in a slot waits for before it may leave.
@@ -50,6 +55,7 @@ type mark struct {
 	sync uint64 // local sync round that covers what was written to it
 	peer uint64 // barrier that covers it
 	bits uint64 // snapshot of the bitmap that covers its bits
+	era  uint64 // in which it was used last
 }
 
 // startLog begins with an empty log, whose transactions follow the one of number.
@@ -63,7 +69,7 @@ func (c *Core) startLog(number uint64) {
 	extents := int((c.size() + h.extent - 1) / h.extent)
 	h.log = activity.New(slots, extents, number)
 	h.marks = make([]mark, h.log.Slots())
-	h.cold, h.stuck, h.freed = nil, false, false
+	h.cold, h.stuck, h.freed, h.retiring = nil, false, false, false
 	h.may = c.mayLeave
 }
 
@@ -94,7 +100,9 @@ func (c *Core) heat(now time.Duration, q *request) bool {
 	first, last := h.span(q.r)
 	if (len(h.cold) == 0 || now-h.cold[0].since < starve && !overlaps(h.cold, q.r)) && h.log.AllHot(first, last) {
 		for e := first; e <= last; e++ {
-			h.log.Use(h.log.Slot(e))
+			slot := h.log.Slot(e)
+			h.log.Use(slot)
+			h.marks[slot].era = h.era
 		}
 		q.hot = int32(last - first + 1)
 		return true
@@ -230,6 +238,7 @@ func (c *Core) warm(q *request) bool {
 			h.marks[slot] = mark{}
 		}
 		h.log.Use(slot)
+		h.marks[slot].era = h.era
 		q.hot++
 		_, number := h.log.Extent(slot)
 		q.logged = max(q.logged, number)

@@ -62,6 +62,8 @@ type Config struct {
 	LogSlots int
 	// LogExtent is the size of an extent of the log in bytes; 0: activity.ExtentSize.
 	LogExtent int64
+	// LogIdle is how long an extent stays in the log unused; 0: 15 s.
+	LogIdle time.Duration
 	// PageWords is how many words a page of the saved bitmap holds; 0: 510.
 	PageWords int
 	// Fill bounds in bytes what may be under way to the peer when a write
@@ -234,6 +236,9 @@ func New(cfg Config, meta Meta, words []uint64, register arbiter.Record) *Core {
 	}
 	if cfg.LogExtent == 0 {
 		cfg.LogExtent = activity.ExtentSize
+	}
+	if cfg.LogIdle == 0 {
+		cfg.LogIdle = idleAfter
 	}
 	c := &Core{cfg: cfg, meta: meta, register: register, rand: cfg.Seed, terms: terms{want: cfg.Protocol}}
 	c.dirty = resync.NewBitmap(c.size(), words)

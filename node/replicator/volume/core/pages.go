@@ -154,7 +154,7 @@ func (c *Core) Pages() []Page {
 			choose(i)
 		}
 	}
-	if c.hot.stuck {
+	if c.hot.stuck || c.hot.retiring {
 		c.hot.log.EachIdle(func(slot int, extent uint32) bool {
 			first, last := p.span(c.extentRange(extent))
 			for i := first; i <= last; i++ {

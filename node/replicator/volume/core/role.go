@@ -156,6 +156,7 @@ func (c *Core) Tick(now time.Duration) {
 	c.pump(now)
 	c.sweep(now)
 	c.feed(now)
+	c.retire(now)
 }
 
 // patience drops a peer that does not answer a request.

@@ -165,7 +165,7 @@ func (s *sim) boot(n *simNode) {
 	n.ahead, n.theirs = map[ID]*simWrite{}, map[ID][]uint64{}
 	n.core = New(Config{Self: n.id, Usable: int64(n.room) * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
 		Extent: 16 * block.Size, Protocol: s.protocol, Fill: s.fill, PullAhead: s.ahead, PullAfter: 15 * time.Millisecond, Checksums: Checksums(s.rng.Intn(3)), OnError: OnError(s.rng.Intn(3)), Seed: uint64(s.rng.Int63()), Log: s.readLog(n), LogSlots: n.slots,
-		LogExtent: simLogExtent, PageWords: 1}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
+		LogExtent: simLogExtent, LogIdle: time.Duration(1+s.rng.Intn(200)) * time.Millisecond, PageWords: 1}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
 	s.do(n)
 	s.logf("boot %d %+v", n.id, n.core.Hello())
 }
