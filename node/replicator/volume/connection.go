@@ -177,6 +177,7 @@ func (v *Volume) up(conn *link.Conn, mine handshake.State) (uint64, error) {
 		return 0, err
 	}
 	v.reason, v.standAlone, v.clash = "", false, nil
+	v.renewal.Start(Now())
 	v.run()
 	conn.Watch(v.pathChanged, v.pathMoved)
 	v.running.Add(1)
@@ -220,6 +221,12 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 	}
 	msg.Epoch = m.Epoch
 	v.mu.Lock()
+	if msg.Kind == core.Met || msg.Kind == core.MetAck || msg.Kind == core.MetKnown {
+		v.renewed(session, &msg)
+		v.unlock()
+		m.Release()
+		return nil
+	}
 	if msg.Kind == core.ReadReply {
 		v.takeRead(session, msg, m)
 		v.unlock()
@@ -312,6 +319,9 @@ var words = [...]struct {
 	core.Sums:        {t: wire.TypeSums},
 	core.VerifyNote:  {t: wire.TypeVerify},
 	core.Grow:        {t: wire.TypeGrow},
+	core.Met:         {t: wire.TypeMet},
+	core.MetAck:      {t: wire.TypeMet, f: wire.FlagReply},
+	core.MetKnown:    {t: wire.TypeMet, f: wire.FlagLast},
 }
 
 func fromWire(m *link.Message) (core.Msg, error) {
@@ -362,6 +372,8 @@ func fromWire(m *link.Message) (core.Msg, error) {
 // tendedFrom is the part of fromWire for what tends the volume: verify and growth.
 func tendedFrom(m *link.Message, out core.Msg) (core.Msg, error) {
 	switch m.Type {
+	case wire.TypeMet:
+		out.Kind = metKind(m.Flags)
 	case wire.TypeAsk:
 		out.Kind = core.Ask
 	case wire.TypeSums:

@@ -77,6 +77,7 @@ func (v *Volume) writeMeta() (version uint64) {
 		v.record = record
 		v.touched()
 	}
+	v.answerRenewal()
 	v.core.Persisted(Now(), version, err)
 	v.run()
 	return version

@@ -8,13 +8,6 @@ import (
 	"gemel/node/replicator/wire"
 )
 
-// met is the peer as it introduced itself at the last meeting.
-type met struct {
-	replica  [16]byte
-	sequence uint64
-	said     uint64 // of this replica; zero: not known to have been written down
-}
-
 // claims is what this replica tells beside what the core knows.
 func (v *Volume) claims() handshake.Claims {
 	s := v.o.Store.Super()
@@ -46,7 +39,7 @@ func claimsOf(h *wire.Hello) handshake.Claims {
 // remember writes the peer of a meeting down before anything is taken from it;
 // v.mu is held, and given back meanwhile.
 func (v *Volume) remember(mine, peer *handshake.State) error {
-	v.met = met{replica: peer.Replica, sequence: peer.Sequence}
+	v.met = Meeting{Replica: peer.Replica, Sequence: peer.Sequence}
 	v.saying = mine.Sequence
 	v.recordWanted++
 	v.metaReady.Signal()
@@ -59,14 +52,14 @@ func (v *Volume) heard() {
 	if v.saying == 0 {
 		return
 	}
-	v.met.said, v.saying = v.saying, 0
+	v.met.Said, v.saying = v.saying, 0
 	v.recordWanted++
 	v.metaReady.Signal()
 }
 
 // stamp adds to next what happened since old: a reign began or ended, the
 // bitmap began to count, a peer was met.
-func stamp(old, next *meta.Superblock, peer met, now time.Time) {
+func stamp(old, next *meta.Superblock, peer Meeting, now time.Time) {
 	was, is := old.Flags.Has(meta.PrimaryActive), next.Flags.Has(meta.PrimaryActive)
 	switch {
 	case is && !was:
@@ -80,14 +73,14 @@ func stamp(old, next *meta.Superblock, peer met, now time.Time) {
 			next.Past.Apart = now.UnixNano()
 		}
 	}
-	if peer == (met{}) {
+	if peer == (Meeting{}) {
 		return
 	}
-	if next.Past.Peer != peer.replica {
+	if next.Past.Peer != peer.Replica {
 		next.Past.Said = 0
 	}
-	next.Past.Peer, next.Past.PeerSequence = peer.replica, peer.sequence
-	if peer.said != 0 {
-		next.Past.Said = peer.said
+	next.Past.Peer, next.Past.PeerSequence = peer.Replica, peer.Sequence
+	if peer.Said != 0 {
+		next.Past.Said = peer.Said
 	}
 }

@@ -59,16 +59,9 @@ func Claims(s *meta.Store, c *core.Core, accepted arbiter.Accepted) handshake.Cl
 	return v.claims()
 }
 
-// Meeting is what a replica writes down of a peer that it met: its id, the
-// number of its metadata, and the own number that it certainly wrote down.
-type Meeting struct {
-	Replica        [16]byte
-	Sequence, Said uint64
-}
-
 // Stamp adds to next what happened since old, and whom the replica met.
 func Stamp(old, next *meta.Superblock, m Meeting, now time.Time) {
-	stamp(old, next, met{replica: m.Replica, sequence: m.Sequence, said: m.Said}, now)
+	stamp(old, next, m, now)
 }
 
 // Apply does to dev what a, a Write of the core, says.

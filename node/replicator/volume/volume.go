@@ -135,11 +135,12 @@ type Volume struct {
 	standAlone bool
 	reason     string        // why not connected
 	promise    arbiter.Epoch // the peer's, as of its last hello
-	met        met           // the peer of the last meeting; zero: none since the start
-	saying     uint64        // said in the hello of this connection, until the peer speaks
-	undoFile   string        // the last one written since the start
-	keeping    sync.Mutex    // while one is written
-	clash      *Clash        // why both stand apart, as of the last meeting; nil: they do not
+	met        Meeting       // the peer of the last meeting; zero: none since the start
+	renewal    renewing
+	saying     uint64     // said in the hello of this connection, until the peer speaks
+	undoFile   string     // the last one written since the start
+	keeping    sync.Mutex // while one is written
+	clash      *Clash     // why both stand apart, as of the last meeting; nil: they do not
 	move       *control.Move
 	shown      Shown      // Detach is nil while no device is shown
 	shownSize  int64      // bytes of it
@@ -190,6 +191,7 @@ func New(o Options) (*Volume, error) {
 	v.room, v.metaReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
 	v.bitsReady, v.logReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
 	v.ctx, v.cancel = context.WithCancel(context.Background())
+	v.renewal.Every = RenewEvery
 	super := o.Store.Super()
 	v.register, v.record = arbiter.Boot(super.Register, Now(), o.Lease), super.Register
 	v.core = core.New(core.Config{Self: o.Node, Usable: o.Store.DataSize(), WriteTimeout: writeWaits * o.PeerTimeout,
@@ -247,7 +249,10 @@ func (v *Volume) keepTime() {
 			return
 		case <-t.C:
 		}
-		v.event(func(now time.Duration) { v.core.Tick(now) })
+		v.event(func(now time.Duration) {
+			v.core.Tick(now)
+			v.renew(now)
+		})
 	}
 }
 
@@ -358,6 +363,7 @@ func (v *Volume) writeLocal(a *core.Action, p []byte) {
 	err := v.toDisk(a, p)
 	v.mu.Lock()
 	v.counters.written += int64(len(p))
+	v.renewal.Moved = true
 	if pay := v.payloads[id]; pay != nil && pay.received {
 		v.received -= int64(len(p))
 		v.room.Broadcast()

@@ -116,6 +116,10 @@ const (
 	// Verify tells the Secondary how far a verify came; payload is four words:
 	// flags (1 running, 2 repairs, 4 paused), position, highest rate, found.
 	TypeVerify Type = 28
+	// Met renews what both sides wrote down of each other when they met. ID is
+	// the number of the sender's metadata. With FlagReply: the Primary's number is
+	// on stable storage; with FlagLast: so is the Secondary's.
+	TypeMet Type = 29
 
 	// ReadRequest asks the Secondary for Span bytes at Offset, which the Primary's
 	// disk cannot read; ReadReply brings them, or FlagFailed and no payload.
@@ -139,7 +143,7 @@ var typeNames = [...]string{
 	TypeBarrier: "Barrier", TypeBarrierAck: "BarrierAck", TypeResyncWrite: "ResyncWrite",
 	TypeResyncAck: "ResyncAck", TypeResyncDone: "ResyncDone", TypeState: "State",
 	TypePing: "Ping", TypePong: "Pong", TypeError: "Error",
-	TypeAsk: "Ask", TypeSums: "Sums", TypeVerify: "Verify",
+	TypeAsk: "Ask", TypeSums: "Sums", TypeVerify: "Verify", TypeMet: "Met",
 	TypeReadRequest: "ReadRequest", TypeReadReply: "ReadReply", TypeGrow: "Grow",
 	TypeDiscard: "Discard", TypeWriteZeroes: "WriteZeroes", TypeProtocol: "Protocol", TypeReceived: "Received",
 }

@@ -82,6 +82,11 @@ const (
 	VerifyNote
 
 	Grow // a Step towards a larger volume: a size as ID
+
+	// Met, MetAck and MetKnown renew a meeting; they are for the shell's use.
+	Met
+	MetAck
+	MetKnown
 )
 
 // Msg is a message. Payload is the local ID of the bytes that travel with it,
