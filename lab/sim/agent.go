@@ -151,7 +151,7 @@ func (r *replicator) report() failover.ReplicaReport {
 	v := r.core.View(now)
 	disk := volume.DiskState(v, r.b.id, r.register.Record)
 	out := failover.ReplicaReport{
-		Usable: v.Problem == nil, Created: v.Created, Blank: v.Blank, DiskWhole: disk != control.Inconsistent && disk != control.Diskless,
+		Usable: v.Problem == nil, Created: v.Created, Blank: v.Blank, DiskWhole: disk != control.Inconsistent && disk != control.Diskless && !v.Discard,
 		Primary: v.Primary, Epoch: v.Reign, Record: r.record, Chosen: v.Chosen, WantShrink: v.WantShrink,
 		ReadyToGrow: v.ReadyToGrow, CrashedPrimary: v.Crashed, Connected: v.Connected, LeaseLeft: v.Lease - now,
 	}
@@ -175,7 +175,8 @@ func (a *agent) beat() {
 func (a *agent) sendBeat() {
 	word := a.word()
 	for link, name := range [links]string{"private", "lan"} {
-		if !a.w.net.reaches(link, a.b.id) {
+		if !a.w.net.reaches(link, a.b.id) || !a.w.calm && a.w.chance.net.one(100) {
+			a.w.stats.Lost++
 			continue
 		}
 		peer := a.w.boxes[1-a.b.id]

@@ -43,12 +43,14 @@ type box struct {
 	misses              int    // writes of data that go astray
 	hurts               []hurt // blocks of metadata that were damaged
 
-	image    *crashdisk.Disk // of an earlier time
-	lives    int             // how often the replica was made anew
-	expect   error           // what the disk is refused with; nil: it is the right one
-	problem  string          // why the volume does not run; empty: it does, or nobody tried
-	blank    bool            // made anew, and not whole since
-	restored bool            // put back from an image, and not whole since
+	image      *crashdisk.Disk // of an earlier time
+	imageHurts []hurt          // that it has
+	lives      int             // how often the replica was made anew
+	expect     error           // what the disk is refused with; nil: it is the right one
+	swapped    time.Duration   // when the disk was exchanged, zero: never
+	problem    string          // why the volume does not run; empty: it does, or nobody tried
+	blank      bool            // made anew, and not whole since
+	restored   bool            // put back from an image, and not whole since
 
 	repl  *replicator
 	agent *agent

@@ -270,6 +270,7 @@ func (e *end) up() {
 		return
 	}
 	e.stage = upAndRunning
+	r.renewal.Start(r.b.clock())
 	r.w.tell("%s is connected, session %d: %v", names[e.side], e.session, e.decision.Kind)
 	if r.b.replayArmed {
 		r.after(r.w.chance.net.span(0, 200*time.Millisecond), r.b.replayOld)
@@ -285,6 +286,10 @@ func (e *end) deliver(h wire.Header, raw []byte) {
 		r.w.broken("what one side sends the other understands", "%v: %v", h.Type, err)
 	}
 	r.w.mark(100, uint64(e.side), uint64(h.Type), h.ID, uint64(h.Offset))
+	if m.Kind == core.Met || m.Kind == core.MetAck || m.Kind == core.MetKnown {
+		r.renewed(e, &m)
+		return
+	}
 	r.heard()
 	id := r.core.Receive(r.b.clock(), e.session, m)
 	if id != 0 {

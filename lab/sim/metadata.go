@@ -119,6 +119,7 @@ func (r *replicator) writeMeta() {
 		})
 	}, func(err error) {
 		r.metaWritten, r.recordStable = version, number
+		r.answerRenewal()
 		if err == nil && r.record != record {
 			r.record = record
 			r.touched()

@@ -51,13 +51,25 @@ func (w *world) delay() time.Duration {
 
 // parcel carries f from one box to another, once, late or not at all.
 func (w *world) parcel(from, to arbiter.NodeID, f func()) {
-	if !w.net.anyWay(from, to) || !w.calm && w.chance.net.one(200) {
+	lost := !w.calm && w.chance.net.one(200)
+	if cut := !w.net.anyWay(from, to); cut || lost {
+		w.stats.Lost++
 		return
 	}
 	delay := w.delay()
 	if w.chance.net.one(50) {
+		w.stats.Overtaken++
 		delay += w.chance.net.span(0, 600*time.Millisecond)
 	}
+	if !w.calm && w.chance.net.one(100) {
+		w.stats.Doubled++
+		w.bring(to, delay+w.chance.net.span(0, 300*time.Millisecond), from, f)
+	}
+	w.bring(to, delay, from, f)
+}
+
+// bring lets f happen on the other box when it arrives.
+func (w *world) bring(to arbiter.NodeID, delay time.Duration, from arbiter.NodeID, f func()) {
 	w.after(delay, func() {
 		if !w.net.anyWay(from, to) {
 			return

@@ -8,6 +8,7 @@ import (
 	"gemel/node/arbiter"
 	"gemel/node/block"
 	"gemel/node/failover"
+	"gemel/node/replicator/resync"
 	"gemel/node/replicator/volume/core"
 )
 
@@ -45,7 +46,10 @@ const (
 	RestoreDisk  // with an image of an earlier time
 	CloneDisk    // with a copy of the other node's disk
 	LoseMetadata // with both slots of the superblock damaged
-	kinds        = int(LoseMetadata) + 1
+	TendVerify   // an operator pauses, resumes or stops the verify
+	TendResync   // an operator pauses the resync, or changes its limits
+	Invalidate   // an operator throws the Secondary's data away
+	kinds        = int(Invalidate) + 1
 )
 
 var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", "power cut of both boxes",
@@ -55,7 +59,8 @@ var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", 
 	"power cut inside a resync", "reads that fail",
 	"writes that fail", "protocol changed", "verify ordered",
 	"blocks rot", "writes go astray", "blocks become unreadable", "metadata is damaged", "disk replaced",
-	"older image put back", "disk is a copy of the other node's", "both superblocks damaged"}
+	"older image put back", "disk is a copy of the other node's", "both superblocks damaged",
+	"verify paused, resumed or stopped", "resync paused or bounded", "replica invalidated"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -128,7 +133,7 @@ func Draw(seed uint64) Plan {
 
 // odds of the kinds.
 var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8, 4, 3, 8, 5,
-	3, 3, 4, 4, 3, 0, 1, 2}
+	3, 3, 4, 4, 3, 4, 1, 2, 4, 4, 3}
 
 func drawFault(dice dice, at time.Duration) Fault {
 	total := 0
@@ -156,8 +161,10 @@ func drawFault(dice dice, at time.Duration) Fault {
 		f.N = 1 + dice.IntN(5)
 	case CutInResync:
 		f.N = dice.IntN(1000)
-	case SetProtocol:
+	case SetProtocol, TendVerify:
 		f.N = dice.IntN(3)
+	case TendResync:
+		f.N, f.For = dice.IntN(3), dice.span(100*time.Millisecond, 5*time.Second)
 	case Verify:
 		f.N = dice.IntN(blocks)
 	case Rot, Unreadable, HurtMetadata:
@@ -191,7 +198,7 @@ func (w *world) inject(f Fault) {
 	}
 	b := w.boxes[f.Node]
 	over := func() {}
-	if f.Kind >= Rot && !w.sicken(b, f) {
+	if f.Kind >= Rot && f.Kind <= LoseMetadata && !w.sicken(b, f) {
 		w.tell("(that is left out: it would cost the only copy)")
 		w.stats.Faults[f.Kind]--
 		return
@@ -215,8 +222,10 @@ func (w *world) inject(f Fault) {
 		over = w.witness.start
 	case BadReads, BadWrites, SlowDisk:
 		over = b.ail(f)
-	case Switchover, SetProtocol, Verify:
+	case Switchover, SetProtocol, Verify, TendVerify, Invalidate:
 		w.order(b, f)
+	case TendResync:
+		over = w.tendResync(f)
 	case Pause:
 		b.paused = max(b.paused, w.now+f.For)
 	case ReplayOld:
@@ -264,32 +273,10 @@ func (w *world) order(b *box, f Fault) {
 		w.setProtocol(block.Protocol(f.N))
 	case Verify:
 		w.verify(f)
-	}
-}
-
-// setProtocol is an operator's order to both replicators, in worlds in which
-// writes may complete early.
-func (w *world) setProtocol(p block.Protocol) {
-	if !w.plan.Early {
-		return
-	}
-	w.protocol = p
-	for _, b := range w.boxes {
-		if b.repl != nil {
-			b.repl.core.SetProtocol(p)
-			b.repl.run()
-		}
-	}
-}
-
-// verify is an operator's order to compare from block f.N on.
-func (w *world) verify(f Fault) {
-	for _, b := range w.boxes {
-		if b.repl != nil && b.device { // a disk that lies is nothing to mend the other from
-			repair := f.N%2 == 0 && b.id != w.plan.Liar
-			_ = b.repl.core.VerifyStart(b.clock(), int64(f.N)*blockSize, w.plan.ResyncRate, repair)
-			b.repl.run()
-		}
+	case TendVerify:
+		w.tendVerify(f)
+	case Invalidate:
+		w.invalidate(b)
 	}
 }
 
@@ -347,6 +334,7 @@ func (w *world) heal() {
 	for _, b := range w.boxes {
 		b.slow, b.cutMeta, b.replayArmed = 1, 0, false
 		b.repair()
+		b.tended(false, resync.Limits{MaxRate: w.plan.ResyncRate})
 		b.powerOn()
 		b.paused = min(b.paused, w.now)
 		b.after(5*time.Second, b.startReplicator)

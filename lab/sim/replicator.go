@@ -36,6 +36,11 @@ type replicator struct {
 	met    volume.Meeting // the peer, to be written down
 	saying uint64         // number of the own metadata in the hello of this connection
 
+	renewal     volume.Renewal
+	answer      core.MsgKind // of the renewal, once the record is stable; zero: none
+	answerAfter uint64
+	answerOn    *end
+
 	end     *end // connection in use or being made
 	session uint64
 	promise arbiter.Epoch // the peer's, as of its last hello
@@ -77,7 +82,7 @@ func newReplicator(b *box) {
 	}
 	b.repl = r
 	super := store.Super()
-	r.store, r.record = store, super.Register
+	r.store, r.record, r.renewal.Every = store, super.Register, renewEach
 	r.register = arbiter.Boot(super.Register, b.clock(), leaseTerm)
 	r.core = core.New(core.Config{
 		Self: b.id, Usable: blocks * blockSize, WriteTimeout: 6 * peerTimeout, DiskTimeout: diskTimeout, BarrierAfter: time.Second,
@@ -103,6 +108,7 @@ func (r *replicator) after(d time.Duration, f func()) {
 
 func (r *replicator) tick() {
 	r.core.Tick(r.b.clock())
+	r.renew()
 	r.run()
 	r.after(100*time.Millisecond, r.tick)
 }
@@ -230,6 +236,7 @@ func (r *replicator) write(a *core.Action) {
 	}}
 	request.tear = func() { r.b.torn(at.Off, at.Len, a.Op, data) }
 	r.atDisk(r.latency(at.Len), request, func(err error) {
+		r.renewal.Moved = true
 		r.core.LocalDone(r.b.clock(), id, err)
 		r.run()
 	})

@@ -17,6 +17,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"runtime/debug"
 	"time"
 
@@ -65,13 +66,17 @@ type Stats struct {
 	Flushes   int // completed
 	Reigns    int
 	Resyncs   int
-	Compared  int // both disks, byte by byte
-	Placed    int // acknowledged blocks looked for on a disk
-	Forgotten int // unflushed writes that a power cut took, as it may
-	Held      int // reads held because the lease was out
-	Late      int // messages of dead connections, all refused
-	Logged    int // transactions of the activity log
-	Torn      int // metadata updates cut in the middle
+	Compared  int     // both disks, byte by byte
+	Placed    int     // acknowledged blocks looked for on a disk
+	Forgotten int     // unflushed writes that a power cut took, as it may
+	Held      int     // reads held because the lease was out
+	Late      int     // messages of dead connections, all refused
+	Logged    int     // transactions of the activity log
+	Torn      int     // metadata updates cut in the middle
+	Lost      int     // votes, orders and heartbeats between boxes that never arrived
+	Overtaken int     // that came so late that later ones overtook them
+	Doubled   int     // that arrived twice
+	Drift     float64 // widest difference of the two clocks' rates, percent
 
 	Damaged     int // blocks that a disk changed by itself
 	Found       int // of them, by a verify at the end
@@ -101,6 +106,10 @@ func (s *Stats) Add(o *Stats) {
 	s.Late += o.Late
 	s.Torn += o.Torn
 	s.Logged += o.Logged
+	s.Lost += o.Lost
+	s.Overtaken += o.Overtaken
+	s.Doubled += o.Doubled
+	s.Drift = max(s.Drift, o.Drift)
 	s.Damaged += o.Damaged
 	s.Forgiven += o.Forgiven
 	s.Found += o.Found
@@ -125,6 +134,7 @@ const (
 	peerTimeout = time.Second
 	connectWait = 500 * time.Millisecond
 	diskTimeout = 20 * time.Second
+	renewEach   = time.Second // volume.RenewEvery, made short
 )
 
 // healLimit is how long the pair may take to be whole once all faults are over.
@@ -195,6 +205,7 @@ func newWorld(p Plan, o Options) *world {
 	for i := range w.boxes {
 		w.boxes[i] = newBox(w, arbiter.NodeID(i))
 	}
+	w.stats.Drift = math.Abs(w.boxes[0].rate-w.boxes[1].rate) * 100
 	w.witness.start()
 	for _, b := range w.boxes {
 		b.powerOn()

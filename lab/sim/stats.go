@@ -17,6 +17,8 @@ func (s *Stats) String() string {
 	fmt.Fprintf(&b, "checks: %d reads, %d acknowledged writes and blocks looked for on a disk, %d times both disks byte by byte\n",
 		s.Reads, s.Placed, s.Compared)
 	fmt.Fprintf(&b, "unflushed writes that a power cut took, as it may: %d\n", s.Forgotten)
+	fmt.Fprintf(&b, "network: %d votes, orders and heartbeats lost, %d overtaken by later ones, %d doubled; clocks: rates up to %.2f percent apart\n",
+		s.Lost, s.Overtaken, s.Doubled, s.Drift)
 	fmt.Fprintf(&b, "disks: %d blocks damaged by themselves (%d sectors of them served, as nobody could know), "+
 		"%d found by a verify at the end, %d repaired; %d slots mended, "+
 		"%d disks refused and made anew, %d put back from an image, %d times that was noticed in a handshake\n",

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"gemel/node/arbiter"
@@ -22,9 +23,9 @@ func (b *box) spare() bool {
 	return set.Has(other.id) && !other.blank && other.expect == nil && !other.restored && other.intact()
 }
 
-// intact reports whether b's disk is not a mixture, nor failed.
+// intact reports whether b's disk is not a mixture, nor failed, and its vote counts.
 func (b *box) intact() bool {
-	if b.repl != nil && b.repl.core.Problem() != nil || b.badWrites > 0 {
+	if b.repl != nil && (b.repl.core.Problem() != nil || b.repl.core.Hello().Discard) || b.badWrites > 0 {
 		return false
 	}
 	s, err := meta.Open(b.disk.Clone(), b.params())
@@ -32,7 +33,7 @@ func (b *box) intact() bool {
 		return false
 	}
 	super := s.Super()
-	return super.Flags&(meta.Inconsistent|meta.Discard) == 0
+	return super.Flags&(meta.Inconsistent|meta.Discard) == 0 && !super.Register.Fresh
 }
 
 // swap cuts b's power and lets it come back with another disk.
@@ -77,7 +78,7 @@ func (b *box) loseMetadata() {
 // remember keeps the disk as it is for a restoration later.
 func (b *box) remember() {
 	if b.on && b.expect == nil && !b.blank && b.w.truth.chosen.Epoch != 0 {
-		b.image = b.disk.Clone().CrashWith(everything)
+		b.image, b.imageHurts = b.disk.Clone().CrashWith(everything), slices.Clone(b.hurts)
 	}
 }
 
@@ -86,14 +87,25 @@ func (b *box) remember() {
 // recorded that this node's disk is not needed.
 func (b *box) restore() {
 	t := b.w.truth
+	if b.image == nil || !b.noticeable() {
+		return
+	}
 	known := t.chosen.Set == arbiter.Only(1-b.id) && t.records[t.chosen] == arbiter.Only(1-b.id)|arbiter.Only(arbiter.Witness)
 	if b.on || !known || !b.spare() || b.expect != nil || b.blank {
 		return
 	}
 	b.w.tell("an earlier image is put back on the disk of %s", names[b.id])
 	b.w.stats.Restored++
-	b.disk, b.image, b.restored, b.hurts = b.image, nil, true, nil
+	b.disk, b.image, b.restored, b.hurts = b.image, nil, true, b.imageHurts
 	t.diskLost(b.id)
+}
+
+// noticeable reports whether the two met since the image was made: or renewed
+// their meeting.
+func (b *box) noticeable() bool {
+	image, err := meta.Open(b.image.Clone(), b.params())
+	other, err2 := meta.Open(b.w.boxes[1-b.id].disk.Clone(), b.w.boxes[1-b.id].params())
+	return err == nil && err2 == nil && image.Super().Past.PeerSequence < other.Super().Past.Said
 }
 
 // cannotOpen takes a refusal of the metadata: the volume does not run until an

@@ -46,6 +46,7 @@ type truth struct {
 	chosen  arbiter.Accepted // newest that 2 of 3 recorded
 	resting bool             // the application pauses so that disks can be compared
 	damage  damage
+	byHand  bool // somebody's word replaced votes
 }
 
 func newTruth(w *world) *truth {
@@ -116,8 +117,9 @@ func (t *truth) answered(r *replicator, q *request, err error) {
 
 // inSync returns R: the nodes that must have what is acknowledged at r now.
 func (t *truth) inSync(r *replicator) arbiter.Set {
-	set := arbiter.Only(r.b.id) | r.core.View(0).Chosen.Set
-	if reigns(r.b.id, t.chosen.Epoch) {
+	own := r.core.View(0).Chosen
+	set := arbiter.Only(r.b.id) | own.Set
+	if reigns(r.b.id, t.chosen.Epoch) && !(t.byHand && own.Newer(t.chosen)) {
 		set |= t.chosen.Set
 	}
 	return set
@@ -129,6 +131,9 @@ func (t *truth) acknowledged(r *replicator, q *request) {
 	t.open = append(t.open, q)
 	for _, b := range t.w.boxes {
 		if !t.inSync(r).Has(b.id) {
+			continue
+		}
+		if b.swapped >= q.submitted && b.swapped != 0 {
 			continue
 		}
 		if q.fua {
@@ -250,6 +255,7 @@ func (t *truth) diskLost(id arbiter.NodeID) {
 		q.held, q.stable, q.lost = q.held&^one, q.stable&^one, q.lost&^one
 	}
 	clear(t.damage.at[id])
+	t.w.boxes[id].swapped = t.w.now
 }
 
 // promoted: the node's disk is the volume from now on.
