@@ -40,26 +40,27 @@ type aioSlot struct {
 	read block.Read
 }
 
-// iocb and ioEvent are the kernel's structures. key and rwFlags change places with
-// the byte order; both are zero here.
+// iocb and ioEvent are the kernel's structures; what is not named stays zero, or
+// is of no use here.
 type iocb struct {
 	data     uint64
-	key      uint32
-	rwFlags  uint32
+	_        [2]uint32 // key and flags, whose order depends on the byte order
 	opcode   uint16
-	priority int16
+	_        int16 // priority
 	fd       uint32
 	buf      uint64
 	length   uint64
 	offset   int64
-	reserved uint64
+	_        uint64
 	flags    uint32
 	resultFD uint32
 }
 
 type ioEvent struct {
-	data, obj   uint64
-	res, second int64
+	data uint64
+	_    uint64 // address of the iocb
+	res  int64
+	_    int64
 }
 
 const (
