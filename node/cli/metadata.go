@@ -10,8 +10,10 @@ import (
 )
 
 const dumpHelp = `Prints what a replica remembers on its backing device: both superblocks with flags, generations
-and this node's vote, the activity log with its hot extents, and how much the saved bitmap marks. It reads the
-device and nothing else: the replicator may run or not, and nothing is changed. docs/ondisk.md explains the words.
+and this node's vote, the past (last reign, last meeting with the peer, last verify), the activity log with its hot extents,
+and how much the saved bitmap marks. It reads the device and nothing else: the replicator may run or not, and nothing is
+changed. Every block has a checksum, so one that is met in the middle of a write is noticed and read again.
+docs/ondisk.md explains the words.
 Damaged metadata is printed as far as it can be read, with what is damaged and how to go on.
 
 Exit codes: 0 printed, 1 the metadata cannot be used, or the device cannot be read.`

@@ -1,11 +1,13 @@
 package meta
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/bits"
 	"strconv"
 	"strings"
+	"time"
 
 	"gemel/node/block"
 	"gemel/node/replicator/activity"
@@ -49,6 +51,35 @@ type Slot struct {
 	Version      uint32   `json:"accepted_version"`
 	Set          []int    `json:"accepted_set"` // nodes
 	Fresh        bool     `json:"fresh"`
+
+	MayLack string      `json:"may_lack,omitempty"` // protocol under which writes of the last Primary may be missing
+	Verify  *VerifyDump `json:"verify,omitempty"`   // the last one
+	// Times of the last reign as Primary, and since when the bitmap counts; nil: never.
+	ReignStart *time.Time `json:"reign_start,omitempty"`
+	ReignEnd   *time.Time `json:"reign_end,omitempty"` // nil with a start: it goes on, or a crash ended it
+	Apart      *time.Time `json:"apart_since,omitempty"`
+	// Peer is the other replica's id as of the last meeting, with its sequence then,
+	// and this one's that the peer certainly wrote down.
+	Peer         string `json:"peer,omitempty"`
+	PeerSequence uint64 `json:"peer_sequence,omitempty"`
+	Said         uint64 `json:"peer_knows_sequence,omitempty"`
+	Ending       bool   `json:"peer_may_be_whole,omitempty"`
+	// Room is how far in bytes the volume could grow at once, Moved the size of the
+	// device whose end still holds older metadata, Backing half of the SHA-256 of
+	// the backing device's own name.
+	Room    int64  `json:"room,omitempty"`
+	Moved   int64  `json:"moved_from,omitempty"`
+	Backing string `json:"backing,omitempty"`
+}
+
+// VerifyDump is a verify that was begun. Sizes are bytes.
+type VerifyDump struct {
+	Running bool  `json:"running"`
+	Paused  bool  `json:"paused"`
+	Repair  bool  `json:"repair"`
+	Pos     int64 `json:"pos"`
+	MaxRate int64 `json:"max_rate,omitempty"`
+	Found   int64 `json:"found"`
 }
 
 // LogDump is what the activity log says.
@@ -171,7 +202,36 @@ func slotOf(r *slotRead) Slot {
 			out.Set = append(out.Set, n)
 		}
 	}
+	out.learn(s)
 	return out
+}
+
+// learn adds what not every replica has to tell.
+func (o *Slot) learn(s *Superblock) {
+	if s.MayLack != block.ProtocolC {
+		o.MayLack = s.MayLack.String()
+	}
+	if v := s.Verify; v != (Verify{}) {
+		o.Verify = &VerifyDump{Running: v.Running, Paused: v.Paused, Repair: v.Repair, Pos: v.Pos, MaxRate: v.MaxRate, Found: v.Found}
+	}
+	p := &s.Past
+	o.ReignStart, o.ReignEnd, o.Apart = when(p.ReignStart), when(p.ReignEnd), when(p.Apart)
+	o.PeerSequence, o.Said, o.Ending, o.Room, o.Moved = p.PeerSequence, p.Said, p.Ending, s.Room, s.Moved
+	if p.Peer != [16]byte{} {
+		o.Peer = hex.EncodeToString(p.Peer[:])
+	}
+	if s.Backing != [16]byte{} {
+		o.Backing = hex.EncodeToString(s.Backing[:])
+	}
+}
+
+// when is a time of the superblock; nil: never.
+func when(ns int64) *time.Time {
+	if ns == 0 {
+		return nil
+	}
+	t := time.Unix(0, ns).UTC()
+	return &t
 }
 
 func hexOf(g block.Generation) string {
@@ -283,7 +343,57 @@ func (s *Slot) words(i int, there bool, line func(string, string, ...any)) {
 	if s.Fresh {
 		fresh = "; fresh: it has never accepted anything"
 	}
+	s.history(line)
 	line("  register", "promised epoch %d; accepted epoch %d, version %d, in sync: nodes %v%s", s.Promised, s.Accepted, s.Version, s.Set, fresh)
+}
+
+// history tells what not every replica has to tell.
+func (s *Slot) history(line func(string, string, ...any)) {
+	if s.ReignStart != nil {
+		end := "it goes on, or a crash ended it"
+		if s.ReignEnd != nil {
+			end = "until " + s.ReignEnd.Format(time.RFC3339)
+		}
+		line("  last reign", "from %s, %s", s.ReignStart.Format(time.RFC3339), end)
+	}
+	if s.Apart != nil {
+		line("  bits count", "since %s", s.Apart.Format(time.RFC3339))
+	}
+	if s.MayLack != "" {
+		line("  may lack", "writes that a Primary of protocol %s completed and had not flushed", s.MayLack)
+	}
+	if s.Peer != "" {
+		line("  peer", "id %s, at its update %d; it wrote update %d of this one down", s.Peer, s.PeerSequence, s.Said)
+	}
+	if s.Ending {
+		line("  peer", "may have been told that it is whole, although bits count")
+	}
+	if v := s.Verify; v != nil {
+		line("  verify", "%s at byte %d, %d bytes differed", v.state(), v.Pos, v.Found)
+	}
+	if s.Room > s.AgreedSize {
+		line("  room", "the volume can have %d bytes at once: what is behind its end is zero up to there", s.Room)
+	}
+	if s.Moved != 0 {
+		line("  moved", "from the end of %d bytes; the superblock there is still to be wiped", s.Moved)
+	}
+	if s.Backing != "" {
+		line("  data on", "the device of the name whose SHA-256 begins with %s", s.Backing)
+	}
+}
+
+func (v *VerifyDump) state() string {
+	text := "ended"
+	switch {
+	case v.Paused:
+		text = "paused"
+	case v.Running:
+		text = "running"
+	}
+	if v.Repair {
+		text += ", with repair,"
+	}
+	return text
 }
 
 func orNone(s string) string {

@@ -77,3 +77,30 @@ func TestInspectDamage(t *testing.T) {
 		}
 	}
 }
+
+// TestADumpTellsEveryField: each field of a superblock that has a value is in the
+// words and in the JSON.
+func TestADumpTellsEveryField(t *testing.T) {
+	s := sample()
+	s.Flags = s.Flags.With(External | Outdated)
+	d := Dump{DeviceSize: 64 << 20}
+	d.Slots[0] = slotOf(&slotRead{super: s})
+	d.Slots[1] = d.Slots[0]
+	text, err := json.Marshal(&d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := d.String()
+	for _, want := range []string{"808182838485868788898a8b8c8d8e8f", "69747320", "1970-01-01", "update 116", "protocol A", "byte 1903326068",
+		"paused", "can have 63963136 bytes", "the end of 17825792", "External", "Outdated"} {
+		if !strings.Contains(words, want) {
+			t.Errorf("the words lack %q:\n%s", want, words)
+		}
+	}
+	for _, want := range []string{`"may_lack":"A"`, `"verify":{"running":true,"paused":true`, `"reign_end"`, `"apart_since"`, `"peer":"8081`,
+		`"peer_sequence":116`, `"peer_knows_sequence":117`, `"peer_may_be_whole":true`, `"room":63963136`, `"moved_from":17825792`, `"backing":"697473`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the JSON lacks %s:\n%s", want, text)
+		}
+	}
+}
