@@ -162,7 +162,7 @@ func (b *bench) mirror() error {
 	if err != nil {
 		return err
 	}
-	b.synced(syncRate{What: "qemu mirror, unthrottled cable", MBps: m.firstSync})
+	b.synced(syncRate{What: "first sync: qemu mirror, unthrottled cable", MBps: m.firstSync})
 	return b.rows(mirrored, m.target)
 }
 
@@ -176,7 +176,7 @@ func (b *bench) pair() error {
 	if err != nil {
 		return err
 	}
-	b.synced(syncRate{What: "gemel, unthrottled cable", MBps: p.firstSync})
+	b.synced(syncRate{What: "first sync: gemel, unthrottled cable", MBps: p.firstSync})
 	if err := b.rows(replicated, p.target); err != nil {
 		return err
 	}
@@ -190,45 +190,59 @@ func (b *bench) pair() error {
 func (b *bench) sync() error {
 	const rate = "1gbit"
 	return errors.Join(
-		b.room.inside(func() error { return b.syncOver(rate, "qemu mirror", b.syncMirror) }),
-		b.room.inside(func() error { return b.syncOver(rate, "gemel", b.syncPair) }),
+		b.room.inside(func() error { return b.over(rate, "qemu mirror, "+rate+" cable", b.syncMirror) }),
+		b.room.inside(func() error { return b.over(rate, "gemel, "+rate+" cable", b.syncPair) }),
 	)
 }
 
-func (b *bench) syncOver(rate, name string, first func(*wiring) (float64, error)) error {
+// over measures what goes over a new cable, and before it what one TCP stream does.
+func (b *bench) over(rate, name string, measure func(*wiring, syncRate) error) error {
 	w, err := newWiring(b.room, rate)
 	if err != nil {
 		return err
 	}
-	limit, err := w.tcpLimit(b.room, b.seconds)
-	if err != nil {
-		return err
+	limit := 0.0
+	for range 2 { // the better one: whatever else runs on this machine slows it down, too
+		again, err := w.tcpLimit(b.room, b.seconds)
+		if err != nil {
+			return err
+		}
+		limit = max(limit, again)
 	}
-	mbps, err := first(w)
-	if err != nil {
-		return err
-	}
-	b.synced(syncRate{What: name + ", " + rate + " cable", MBps: mbps, TCPLimit: limit})
-	return nil
+	return measure(w, syncRate{What: name, TCPLimit: limit})
 }
 
 func (b *bench) synced(s syncRate) {
-	say("first sync: %s: %.0f MB/s", s.What, s.MBps)
+	say("%s: %.0f MB/s", s.What, s.MBps)
 	b.report.Syncs = append(b.report.Syncs, s)
 }
 
-func (b *bench) syncMirror(w *wiring) (float64, error) {
+func (b *bench) syncMirror(w *wiring, s syncRate) error {
 	m, err := newMirror(b.room, w, b.size)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return m.firstSync, nil
+	s.What, s.MBps = "first sync: "+s.What, m.firstSync
+	b.synced(s)
+	return nil
 }
 
-func (b *bench) syncPair(w *wiring) (float64, error) {
-	p, err := newPair(b.room, w, b.gemel, config.FrontendFuseLoop, b.size)
+// syncPair measures the first sync and then replicated writes in a row. Over NBD: the
+// way to the kernel is not what is asked for.
+func (b *bench) syncPair(w *wiring, s syncRate) error {
+	p, err := newPair(b.room, w, b.gemel, config.FrontendNBDSocket, b.size)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return p.firstSync, nil
+	first, writes := s, s
+	first.What, first.MBps, first.Work = "first sync: "+s.What, p.firstSync, p.syncWork
+	b.synced(first)
+	end := p.working()
+	f, err := measure(b.room.ctx, p.target, row{"replicated writes", "write", "1m", 8, false}, b.seconds)
+	if err != nil {
+		return err
+	}
+	writes.What, writes.MBps, writes.Work = "replicated 1M writes: "+s.What, f.MBps, end()
+	b.synced(writes)
+	return nil
 }

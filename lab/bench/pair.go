@@ -36,6 +36,19 @@ type pair struct {
 	daemons   [2][]*daemon
 	target    target
 	firstSync float64 // MB/s
+	syncWork  work    // of the first sync
+}
+
+// working measures the processor time of both replicators until end is called.
+func (p *pair) working() (end func() work) {
+	used := func() [2]float64 {
+		return [2]float64{busy(p.daemons[p.primary][:1]), busy(p.daemons[1-p.primary][:1])}
+	}
+	began, before := time.Now(), used()
+	return func() work {
+		after := used()
+		return work{time.Since(began).Seconds(), [2]float64{after[0] - before[0], after[1] - before[1]}}
+	}
 }
 
 // newPair makes a new cluster with one volume and waits for its first sync.
@@ -227,6 +240,7 @@ func (p *pair) watchSync() error {
 	defer replica.Close()
 	var began time.Time
 	var before int64
+	var worked func() work
 	err := p.room.await("the first sync", 10*time.Minute, 10*time.Millisecond, p.all(), func() (bool, error) {
 		states, err := replica.State(p.room.ctx)
 		if err != nil || len(states) != 1 {
@@ -234,9 +248,10 @@ func (p *pair) watchSync() error {
 		}
 		v, now := states[0], time.Now()
 		if began.IsZero() && v.Resync != nil {
-			began, before = now, v.Counters.Resynced
+			began, before, worked = now, v.Counters.Resynced, p.working()
 		}
 		if v.PeerDisk == control.UpToDate && v.Resync == nil && !began.IsZero() {
+			p.syncWork = worked()
 			p.firstSync = float64(v.Counters.Resynced-before) / 1e6 / now.Sub(began).Seconds()
 			return true, nil
 		}

@@ -48,11 +48,27 @@ type report struct {
 	Memory   []held     `json:"memory,omitempty"`
 }
 
-// syncRate is a first synchronisation, beside what the cable carries.
+// syncRate is a first synchronisation, or replicated writes, beside what the cable
+// carries.
 type syncRate struct {
 	What     string  `json:"what"`
 	MBps     float64 `json:"mb_per_s"`
 	TCPLimit float64 `json:"tcp_mb_per_s,omitempty"` // of one plain stream over the same cable
+	Work     work    `json:"work"`
+}
+
+// work is the processor time of both replicators, Primary first, over a time.
+type work struct {
+	Seconds float64    `json:"seconds"` // of the clock on the wall; 0: not measured
+	CPU     [2]float64 `json:"cpu_seconds"`
+}
+
+func (w work) text() string {
+	if w.Seconds == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f and %.1f s in %.1f (%.0f and %.0f %%)", w.CPU[0], w.CPU[1], w.Seconds,
+		100*w.CPU[0]/w.Seconds, 100*w.CPU[1]/w.Seconds)
 }
 
 func newReport(seconds int, size int64) *report {
@@ -143,14 +159,14 @@ func (p *report) writeSyncs(out io.Writer) {
 	if len(p.Syncs) == 0 {
 		return
 	}
-	fmt.Fprintln(out, "\n| first sync | MB/s | one TCP stream, MB/s | of the limit |")
-	fmt.Fprintln(out, "|---|--:|--:|--:|")
+	fmt.Fprintln(out, "\n| over the cable | MB/s | one TCP stream, MB/s | of the limit | CPU of Primary's and Secondary's replicator |")
+	fmt.Fprintln(out, "|---|--:|--:|--:|--:|")
 	for _, s := range p.Syncs {
 		limit, share := "-", "-"
 		if s.TCPLimit > 0 {
 			limit, share = fmt.Sprintf("%.0f", s.TCPLimit), fmt.Sprintf("%.0f %%", 100*s.MBps/s.TCPLimit)
 		}
-		fmt.Fprintf(out, "| %s | %.0f | %s | %s |\n", s.What, s.MBps, limit, share)
+		fmt.Fprintf(out, "| %s | %.0f | %s | %s | %s |\n", s.What, s.MBps, limit, share, s.Work.text())
 	}
 }
 

@@ -20,6 +20,9 @@ var onError = map[string]core.OnError{config.IOErrorMend: core.Mend, config.IOEr
 // keepTurns lets one volume's resync wait for another's, as the configuration
 // orders them, until ctx ends.
 func (d *daemon) keepTurns(ctx context.Context) {
+	if !d.ordered() {
+		return
+	}
 	for ctx.Err() == nil {
 		states, changed := d.State()
 		for _, s := range d.slots {
@@ -35,6 +38,16 @@ func (d *daemon) keepTurns(ctx context.Context) {
 		case <-changed:
 		}
 	}
+}
+
+// ordered reports whether any volume's resync comes after another's.
+func (d *daemon) ordered() bool {
+	for _, s := range d.slots {
+		if s.conf.ResyncAfter != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // turnOf returns why a resync that comes after the volume first has to wait;
