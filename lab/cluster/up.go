@@ -195,7 +195,7 @@ func (c *Cluster) attachDisks(ctx context.Context, state *State) error {
 		}
 		disk, err := attach(ctx, state, box.Name)
 		if err != nil {
-			return fmt.Errorf("disk of %s: %w", box.Name, err)
+			return fmt.Errorf("disk of %s: %w; next: lab doctor, or lab up --model %s", box.Name, err, PlainDisk)
 		}
 		state.Loops[box.Name] = disk
 		// Saved at once: a loop device nobody remembers is a leftover.

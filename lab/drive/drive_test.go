@@ -328,6 +328,7 @@ func TestFaultsOfRequests(t *testing.T) {
 		t.Errorf("read of a bad sector: %v", err)
 	}
 	must(t, d.WriteAt(p, 8192, false))
+	must(t, d.ReadAt(p, 8192)) // a spare sector
 	add(faults.Fault{Kind: faults.Corrupt, Off: 0, Len: 4096, Seed: 3})
 	must(t, d.ReadAt(p, 0))
 	if bytes.Equal(p, make([]byte, block.Size)) {

@@ -22,7 +22,7 @@ type Kind string
 
 // Kinds of faults.
 const (
-	BadSector   Kind = "bad-sector"   // requests that touch the range fail: reads, writes or both
+	BadSector   Kind = "bad-sector"   // requests that touch the range fail; of reads alone: until it is written
 	Corrupt     Kind = "corrupt"      // reads return one wrong bit in each sector of the range, until it is written
 	Misdirected Kind = "misdirected"  // writes into the range land elsewhere; what they hit there stays hit
 	Slow        Kind = "slow"         // everything takes longer
@@ -100,6 +100,8 @@ type Set struct {
 	last    int
 	list    []Fault
 	corrupt extent.Map[Fault]
+	// unreadable is what a write makes good again: a disk takes a spare sector then.
+	unreadable extent.Map[Fault]
 }
 
 // New returns the faults of a disk of size bytes that is well.
@@ -116,8 +118,11 @@ func (s *Set) Add(f Fault) (Fault, error) {
 	s.last++
 	f.ID = s.last
 	s.list = append(s.list, f)
-	if f.Kind == Corrupt {
+	switch {
+	case f.Kind == Corrupt:
 		s.corrupt.Put(f.Off, f.Len, f)
+	case f.Kind == BadSector && f.On == Reads:
+		s.unreadable.Put(f.Off, f.Len, f)
 	}
 	return f, nil
 }
@@ -172,7 +177,7 @@ func (s *Set) Heal(id int) bool {
 		return false
 	}
 	s.list = slices.Delete(s.list, at, at+1)
-	s.recorrupt()
+	s.corrupt, s.unreadable = s.kept(&s.corrupt), s.kept(&s.unreadable)
 	return true
 }
 
@@ -183,19 +188,20 @@ func (s *Set) HealAll() []Fault {
 	healed := s.list
 	s.list = nil
 	s.corrupt.Clear()
+	s.unreadable.Clear()
 	return healed
 }
 
-// recorrupt keeps of the corrupt places those whose fault is still there.
-func (s *Set) recorrupt() {
+// kept returns of the places those whose fault is still there.
+func (s *Set) kept(places *extent.Map[Fault]) extent.Map[Fault] {
 	var kept extent.Map[Fault]
-	for i := range s.corrupt.Count() {
-		e := s.corrupt.At(i)
+	for i := range places.Count() {
+		e := places.At(i)
 		if slices.ContainsFunc(s.list, func(f Fault) bool { return f.ID == e.Value.ID }) {
 			kept.Put(e.Off, e.Len, e.Value)
 		}
 	}
-	s.corrupt = kept
+	return kept
 }
 
 // List returns the faults in the order they came.
@@ -235,11 +241,17 @@ func (s *Set) Refusal(access Access, off, n int64) error {
 		if f.Kind == Gone {
 			return ErrGone
 		}
-		if f.Kind == BadSector && (f.On == Both || f.On == access) && f.touches(off, n) {
+		if f.Kind == BadSector && (f.On == Both || f.On == access && access == Writes) && f.touches(off, n) {
 			return fmt.Errorf("%s of %d+%d: %w at %d+%d", access, off, n, ErrBadSector, f.Off, f.Len)
 		}
 	}
-	return nil
+	var err error
+	if access == Reads {
+		s.unreadable.Within(off, n, func(e extent.Extent[Fault]) {
+			err = fmt.Errorf("read of %d+%d: %w at %d+%d", off, n, ErrBadSector, e.Off, e.Len)
+		})
+	}
+	return err
 }
 
 // Target returns where a write at off really lands.
@@ -266,13 +278,16 @@ func (s *Set) Spoil(p []byte, off int64) {
 	})
 }
 
-// Written says that a range holds what was written to it: it is corrupt no more.
-// The fault stays in the list until it is healed.
+// Written says that a range holds what was written to it: it can be read, and is
+// corrupt no more. The fault stays in the list until it is healed.
 func (s *Set) Written(off, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.corrupt.Count() > 0 {
 		s.corrupt.Remove(off, n)
+	}
+	if s.unreadable.Count() > 0 {
+		s.unreadable.Remove(off, n)
 	}
 }
 

@@ -36,6 +36,18 @@ func TestBadSectors(t *testing.T) {
 			t.Errorf("%s of %d+%d: %v, want bad: %v", c.access, c.off, c.n, err, c.bad)
 		}
 	}
+	s.Written(0, 4096)
+	if s.Refusal(Reads, 4096, 4096) == nil {
+		t.Error("a write beside the unreadable sector made it good")
+	}
+	s.Written(4096, 4096)
+	if err := s.Refusal(Reads, 4096, 4096); err != nil {
+		t.Errorf("an unreadable sector that was written anew: %v", err)
+	}
+	again := add(t, s, Fault{Kind: BadSector, Off: 4096, Len: 512, On: Reads})
+	if s.Refusal(Reads, 4096, 4096) == nil || !s.Heal(again.ID) {
+		t.Error("the second fault at the same place does nothing")
+	}
 	if !s.Heal(read.ID) || s.Heal(read.ID) || s.Refusal(Reads, 4096, 4096) != nil {
 		t.Error("the healed sector is still bad, or was healed twice")
 	}
