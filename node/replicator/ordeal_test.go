@@ -291,7 +291,7 @@ func (o *ordeal) tearAway(kind string, mkfs, fsck []string) {
 
 func fioInside(dir string) []string {
 	return []string{"--name=dirt", "--directory=" + dir, "--rw=randwrite", "--bsrange=1k-64k", "--size=4m", "--numjobs=2",
-		"--ioengine=psync", "--time_based", "--runtime=600", "--verify=crc32c", "--do_verify=0", "--minimal"}
+		"--ioengine=psync", "--time_based", "--runtime=600", "--verify=crc32c", "--do_verify=0", "--verify_state_save=0", "--minimal"}
 }
 
 func knownToKernel(t *testing.T, kind string) bool {

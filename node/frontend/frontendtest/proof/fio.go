@@ -27,7 +27,7 @@ func (f Fio) run(ctx context.Context, more ...string) error {
 	share := f.Size / int64(f.Jobs)
 	number := func(name string, n int64) string { return "--" + name + "=" + strconv.FormatInt(n, 10) }
 	args := append([]string{"--name=proof", "--rw=randwrite", "--bsrange=4k-128k", "--iodepth=8",
-		"--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--minimal", "--randrepeat=1",
+		"--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--minimal", "--randrepeat=1", "--verify_state_save=0",
 		number("randseed", int64(f.Seed)), number("numjobs", int64(f.Jobs)), number("offset", f.Off),
 		number("offset_increment", share), number("size", share)}, more...)
 	info, err := os.Stat(f.Path)
