@@ -24,7 +24,7 @@ func main() {
 	}()
 	os.Exit(cli.Run(ctx, os.Args[1:], cli.Program{
 		Version: version,
-		Agent:   runAgent, Replicator: runReplicator, Witness: runWitness,
+		Agent:   runAgent, Replicator: runReplicator, Witness: runWitness, Keeper: runKeeper,
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Terminal: isTerminal(os.Stdout),
 	}))

@@ -33,6 +33,7 @@ type Daemon func(ctx context.Context, cfg *config.Config, log *slog.Logger) erro
 type Program struct {
 	Version                    string
 	Agent, Replicator, Witness Daemon
+	Keeper                     func(ctx context.Context, dir string) error
 
 	In       io.Reader
 	Out, Err io.Writer

@@ -30,7 +30,18 @@ func (a *app) daemonCommands() []*cobra.Command {
 		a.daemon("agent", "Run the control plane of a data node", a.Agent, dataNode),
 		a.daemon("replicator", "Run the data plane of a data node", a.Replicator, dataNode),
 		a.daemon("witness", "Run the third voter", a.Witness, witness),
+		a.keeper(),
 	}
+}
+
+// keeper is started by the replicator, and by nobody else.
+func (a *app) keeper() *cobra.Command {
+	return &cobra.Command{Use: "keeper DIRECTORY", Short: "Hold what a device needs while the replicator is restarted",
+		Long: "Hold what a device needs while the replicator is restarted. The replicator starts it by itself; it ends\n" +
+			"when there is nothing to hold.",
+		Example: "  gemel keeper /run/gemel/frontend",
+		Hidden:  true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.Keeper(cmd.Context(), args[0]) }}
 }
 
 // daemon is the command of one daemon: in the foreground, logging to stderr,

@@ -47,10 +47,13 @@ type Attachment interface {
 	Done() <-chan struct{}
 }
 
-// Survivor is an Attachment whose device outlives the process that serves it:
+// Survivor is an Attachment whose device may outlive the process that serves it:
 // its users wait, and the next Attach with the same options takes it over.
 type Survivor interface {
 	Attachment
+	// Survives reports whether it does, which may depend on the box. It does not
+	// change.
+	Survives() bool
 	// Leave ends the serving and leaves the device to the next process. From
 	// then on nothing that the block.Device answers reaches a user; requests
 	// that were under way are asked of the next process again.

@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"gemel/node/config"
+	"gemel/node/frontend/keeper"
 )
 
 // marker tells the program that it was started anew in its own mount namespace;
@@ -104,6 +106,27 @@ func mountedFrom(table, number string) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// startKeeper sees to it that what outlives this process is kept, where a volume may
+// be shown in a way that needs it. Without a keeper a restart ends such a device.
+func startKeeper(cfg *config.Config, log *slog.Logger) *keeper.Client {
+	needed := slices.ContainsFunc(cfg.Volumes, func(v config.Volume) bool {
+		return v.Frontend == config.FrontendFuseLoop || v.Frontend == config.FrontendAuto
+	})
+	if !needed {
+		return nil
+	}
+	dir := frontendDir(cfg)
+	program, err := os.Executable()
+	if err == nil {
+		var k *keeper.Client
+		if k, err = keeper.Ensure(program, []string{"keeper", dir}, dir); err == nil {
+			return k
+		}
+	}
+	log.Warn("devices shown through FUSE end with errors when this replicator is restarted: nothing keeps them", "reason", err)
+	return nil
 }
 
 // lockMemory keeps the process out of swap, page by page as it uses them.

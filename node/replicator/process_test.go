@@ -1,6 +1,7 @@
 package replicator
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,12 +10,19 @@ import (
 	"testing"
 
 	"gemel/node/config"
+	"gemel/node/frontend/keeper"
 )
 
 // childMark makes the test binary act as a replicator that only prepares itself.
 const childMark = "GEMEL_TEST_NAMESPACE"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "keeper" {
+		if err := keeper.Serve(context.Background(), os.Args[2]); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if path := os.Getenv(keptMark); path != "" {
 		os.Exit(actAsReplicator(path))
 	}

@@ -1,8 +1,8 @@
 // Package replicator is the data plane's process, `gemel replicator`: it opens
 // the configured volumes, shows them to the kernel while they are Primary, and
 // serves the control socket. It decides nothing about roles: the agent asks,
-// the volumes refuse or obey. It never forks, and its mounts are seen by nobody
-// else.
+// the volumes refuse or obey. Its mounts are seen by nobody else. It forks once,
+// before it serves anything: the keeper, which lives on when it is killed.
 //
 // A volume that cannot be used is told in the state with the reason and the
 // next step; the others go on without it.
@@ -45,6 +45,9 @@ const (
 func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := enterNamespace(cfg, log); err != nil {
 		return err
+	}
+	if k := startKeeper(cfg, log); k != nil {
+		defer k.Close()
 	}
 	lockMemory(log)
 	return serve(ctx, cfg, log, exportWith(cfg, log))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -36,6 +37,17 @@ var kernelWays = []way{
 
 // allWays can be asked for by name.
 var allWays = append([]way{{config.FrontendNBDSocket, usableAlways, listenNBD}}, kernelWays...)
+
+// lasting are the ways whose devices may outlive the process that serves them.
+var lasting = []struct {
+	name string
+	// left reports whether a device waits for the next process, discard ends that.
+	left    func(context.Context, frontend.Options) (bool, error)
+	discard func(context.Context, frontend.Options) error
+}{
+	{config.FrontendUblk, ublk.Left, ublk.Discard},
+	{config.FrontendFuseLoop, fuseloop.Left, fuseloop.Discard},
+}
 
 func usableAlways() error { return nil }
 
@@ -72,19 +84,24 @@ func exportWith(cfg *config.Config, log *slog.Logger) func(string) volume.Export
 	}
 }
 
+func frontendDir(cfg *config.Config) string { return filepath.Join(cfg.RunDir, "frontend") }
+
 func optionsOf(cfg *config.Config, name string) frontend.Options {
-	return frontend.Options{Name: name, Dir: filepath.Join(cfg.RunDir, "frontend"), DeviceDir: cfg.DeviceDir}
+	return frontend.Options{Name: name, Dir: frontendDir(cfg), DeviceDir: cfg.DeviceDir}
 }
 
 // DiscardLeft removes a device of the volume that a replicator left to wait for
 // the next one, so that its users get errors. It is for the agent, when no
 // replicator serves the volume and none is to.
 func DiscardLeft(ctx context.Context, cfg *config.Config, name string) error {
-	err := ublk.Discard(ctx, optionsOf(cfg, name))
-	if errors.Is(err, frontend.ErrLingers) {
-		return nil // it is cut off, and its last user will go
+	var errs []error
+	for _, l := range lasting {
+		err := l.discard(ctx, optionsOf(cfg, name))
+		if !errors.Is(err, frontend.ErrLingers) { // it is cut off, and its last user will go
+			errs = append(errs, err)
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // waysFor returns what to try, in order.
@@ -111,17 +128,26 @@ type exporter struct {
 func (e *exporter) Attach(dev block.Device) (volume.Shown, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.mayTakeOver() {
+	waits, err := e.waiting()
+	if err != nil {
+		return volume.Shown{}, err
+	}
+	if waits != "" && !e.knows(waits) {
 		if err := e.discard(); err != nil {
 			return volume.Shown{}, err
 		}
+		waits = ""
 	}
 	var failed []error
 	for _, w := range e.ways {
+		if waits != "" && w.name != waits {
+			failed = append(failed, fmt.Errorf("%s: a device shown by %s is in use", w.name, waits))
+			continue
+		}
 		a, err := e.try(w, dev)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", w.name, err))
-			if waits, err := e.waiting(); waits || err != nil {
+			if waits, err := e.waiting(); waits != "" || err != nil {
 				return volume.Shown{}, errors.Join(failed[len(failed)-1], err)
 			}
 			continue
@@ -138,27 +164,28 @@ func (e *exporter) shown(a frontend.Attachment, by, why string) volume.Shown {
 	if r, ok := a.(frontend.Resizer); ok {
 		s.Resize = func(size int64) error { return e.resize(r, size) }
 	}
-	if survivor, ok := a.(frontend.Survivor); ok {
+	if survivor, ok := a.(frontend.Survivor); ok && survivor.Survives() {
 		s.Leave = survivor.Leave
 	}
 	return s
 }
 
-// mayTakeOver reports whether a device that waits could be taken over.
-func (e *exporter) mayTakeOver() bool {
-	for _, w := range e.ways {
-		if w.name == config.FrontendUblk {
-			return true
-		}
-	}
-	return false
+// knows reports whether a way is one of those to try.
+func (e *exporter) knows(name string) bool {
+	return slices.ContainsFunc(e.ways, func(w way) bool { return w.name == name })
 }
 
-// waiting reports whether a device waits for a replicator that takes it over.
-func (e *exporter) waiting() (bool, error) {
+// waiting returns the way in which a device is shown that waits for a replicator
+// that takes it over; empty: none does.
+func (e *exporter) waiting() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
 	defer cancel()
-	return ublk.Left(ctx, e.options)
+	for _, l := range lasting {
+		if waits, err := l.left(ctx, e.options); waits || err != nil {
+			return l.name, err
+		}
+	}
+	return "", nil
 }
 
 // GiveUp removes a device that waits, unless this process has shown the volume
@@ -170,7 +197,7 @@ func (e *exporter) GiveUp() (bool, error) {
 		return false, nil
 	}
 	waits, err := e.waiting()
-	if err != nil || !waits {
+	if err != nil || waits == "" {
 		return false, err
 	}
 	return true, e.discard()
@@ -181,12 +208,16 @@ func (e *exporter) GiveUp() (bool, error) {
 func (e *exporter) discard() error {
 	ctx, cancel := context.WithTimeout(context.Background(), detachLimit)
 	defer cancel()
-	err := ublk.Discard(ctx, e.options)
-	if errors.Is(err, frontend.ErrLingers) {
-		e.log.Warn("a device of an earlier replicator is cut off and goes away when its last user closes it", "reason", err)
-		return nil
+	var errs []error
+	for _, l := range lasting {
+		err := l.discard(ctx, e.options)
+		if errors.Is(err, frontend.ErrLingers) {
+			e.log.Warn("a device of an earlier replicator is cut off and goes away when its last user closes it", "reason", err)
+			err = nil
+		}
+		errs = append(errs, err)
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 func (e *exporter) try(w way, dev block.Device) (frontend.Attachment, error) {

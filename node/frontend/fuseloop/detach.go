@@ -82,7 +82,7 @@ func (a *Attachment) freeLoop(ctx context.Context, exclusive bool) error {
 func (a *Attachment) unmount(ctx context.Context) error {
 	for {
 		err := unix.Unmount(a.mount, unix.UMOUNT_NOFOLLOW)
-		if err == nil || errors.Is(err, unix.EINVAL) { // EINVAL: not mounted any more
+		if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // EINVAL: not mounted any more
 			return nil
 		}
 		if !errors.Is(err, unix.EBUSY) {
@@ -129,7 +129,7 @@ func (a *Attachment) abort() error {
 	}
 	const flags = unix.MNT_FORCE | unix.MNT_DETACH | unix.UMOUNT_NOFOLLOW
 	err := unix.Unmount(a.mount, flags)
-	if err != nil && !errors.Is(err, unix.EINVAL) {
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("abort the FUSE connection of %s: %w", a.mount, err)
 	}
 	return nil
@@ -144,6 +144,12 @@ func (a *Attachment) forget(record bool) error {
 	}
 	if record {
 		errs = append(errs, remove(recordPath(a.opts.Dir, a.opts.Name)))
+	}
+	if a.keeper != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), undoWait)
+		defer cancel()
+		_ = a.keeper.Drop(ctx, a.opts.Name) // the connection has ended; a keeper that is gone keeps nothing
+		a.keeper.Close()
 	}
 	a.closed = true
 	return errors.Join(errs...)

@@ -1,10 +1,14 @@
 // Package fuseloop shows a block.Device to the kernel as a loop device whose
 // backing file is the one file of a FUSE file system served by this process.
 // It works on any kernel with FUSE and loop, needs no module and no helper
-// program, and never forks. It is not the fastest way where the kernel has
-// ublk, and it does not survive its process: after a kill the device answers
-// every request with an I/O error until it is unmounted, and the next Attach
-// with the same name and private directory removes it.
+// program, and never forks. It is not the fastest way where the kernel has ublk.
+//
+// Where a keeper runs in the private directory (package keeper) and the kernel is
+// 6.9 or newer, the device outlives its process: its users wait, and the next
+// Attach with the same name and private directory takes it over; what was under way
+// is given to the new process again, so a write may arrive twice, with the same
+// data. Otherwise the device of a process that was killed answers every request
+// with an I/O error until it is unmounted, and the next Attach removes it.
 //
 // The FUSE file system's root is itself a regular file, mounted over an empty
 // file in the private directory, so there is no directory to look up in. Run
@@ -32,6 +36,7 @@ import (
 
 	"gemel/node/block"
 	"gemel/node/frontend"
+	"gemel/node/frontend/keeper"
 )
 
 const (
@@ -47,21 +52,27 @@ type Attachment struct {
 	mount  string // the file over which the FUSE file system is mounted
 	file   *file
 	server *fuse.Server
+	fd     int         // of the FUSE connection; the server's
+	init   fuse.InitIn // how the kernel began it
 	loop   loop
 	link   string
 	fsdev  uint64        // device number of the FUSE file system
 	served chan struct{} // closed when the server has ended
+
+	keeper    *keeper.Client // has the connection as well; nil: it ends with this process
+	recovered bool           // the device is that of an earlier process
 
 	mu     sync.Mutex // one Detach at a time
 	gone   bool       // the loop device is free or lingers
 	closed bool       // everything is gone
 }
 
-var _ frontend.Attachment = (*Attachment)(nil)
+var _ frontend.Survivor = (*Attachment)(nil)
 
-// Attach shows dev as a block device with 4096-byte sectors. What an earlier
-// life left under the same name and directory is removed first. It needs root,
-// /dev/fuse and /dev/loop-control.
+// Attach shows dev as a block device with 4096-byte sectors. A device that waits
+// under the same name and directory is taken over if it has the same size; what
+// else an earlier life left is removed first. It needs root, /dev/fuse and
+// /dev/loop-control.
 func Attach(ctx context.Context, o frontend.Options, dev block.Device) (*Attachment, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -70,17 +81,40 @@ func Attach(ctx context.Context, o frontend.Options, dev block.Device) (*Attachm
 		return nil, fmt.Errorf("attach volume %q: its size of %d bytes is not a multiple of %d",
 			o.Name, size, block.Size)
 	}
-	if err := sweep(ctx, o); err != nil {
+	a := &Attachment{opts: o, mount: filepath.Join(o.Dir, "fuse-"+o.Name), file: newFile(dev), served: make(chan struct{})}
+	c, err := keeper.Dial(o.Dir)
+	if err != nil { // then the device ends with this process
+		c = nil
+	}
+	if err := a.begin(ctx, c, dev); err != nil {
+		if c != nil {
+			c.Close()
+		}
 		return nil, fmt.Errorf("attach volume %q: %w", o.Name, err)
 	}
-	a := &Attachment{opts: o, file: newFile(dev), served: make(chan struct{})}
-	if err := a.attach(ctx); err != nil {
-		return nil, fmt.Errorf("attach volume %q: %w", o.Name, err)
+	if c != nil && a.keeper == nil {
+		c.Close()
 	}
 	return a, nil
 }
 
-func (a *Attachment) attach(ctx context.Context) error {
+// begin goes on with a device that waits, or makes a new one.
+func (a *Attachment) begin(ctx context.Context, c *keeper.Client, dev block.Device) error {
+	if c != nil {
+		taken, err := a.takeOver(ctx, c, dev)
+		if errors.Is(err, errOther) {
+			err = c.Drop(ctx, a.opts.Name)
+		}
+		if err != nil {
+			return err
+		}
+		if taken {
+			return a.orUndo(a.goOn(ctx))
+		}
+	}
+	if err := sweep(ctx, a.opts); err != nil {
+		return err
+	}
 	if err := a.serve(); err != nil {
 		return err
 	}
@@ -88,10 +122,17 @@ func (a *Attachment) attach(ctx context.Context) error {
 	if err == nil {
 		err = a.publish()
 	}
-	if err != nil {
-		return errors.Join(err, a.undo())
+	if err == nil {
+		_ = a.keep(c) // a keeper that fails is none: the device ends with this process
 	}
-	return nil
+	return a.orUndo(err)
+}
+
+func (a *Attachment) orUndo(err error) error {
+	if err != nil {
+		err = errors.Join(err, a.undo())
+	}
+	return err
 }
 
 // undo takes back a half-made attachment, whatever state it reached.
@@ -103,51 +144,67 @@ func (a *Attachment) undo() error {
 
 // serve mounts the FUSE file system and starts answering.
 func (a *Attachment) serve() error {
-	a.mount = filepath.Join(a.opts.Dir, "fuse-"+a.opts.Name)
 	if err := os.MkdirAll(a.opts.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the private directory: %w", err)
 	}
 	if err := os.WriteFile(a.mount, nil, 0o600); err != nil {
 		return fmt.Errorf("make the mount point: %w", err)
 	}
-	server, err := mountFUSE(a.mount, loopName(a.opts), a.file)
+	server, fd, err := mountFUSE(a.mount, loopName(a.opts), a.file)
 	if err != nil {
 		return errors.Join(err, os.Remove(a.mount))
 	}
+	a.fd, a.init = fd, *server.KernelSettings()
+	a.start(server)
+	return nil
+}
+
+func (a *Attachment) start(server *fuse.Server) {
 	a.server = server
 	go func() {
 		defer close(a.served)
 		server.Serve()
 	}()
-	return nil
 }
 
 // mountFUSE uses its own descriptor of /dev/fuse, marked close-on-exec, which
 // the library's way of mounting directly would not be.
-func mountFUSE(path, source string, f *file) (*fuse.Server, error) {
+func mountFUSE(path, source string, f *file) (*fuse.Server, int, error) {
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open /dev/fuse (is FUSE there?): %w", err)
+		return nil, 0, fmt.Errorf("open /dev/fuse (is FUSE there?): %w", err)
 	}
+	if err := mountFD(fd, path, source); err != nil {
+		unix.Close(fd)
+		return nil, 0, err
+	}
+	server, err := newServer(fd, f)
+	if err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("serve FUSE on %s: %w", path, err),
+			unix.Unmount(path, unix.MNT_DETACH))
+	}
+	return server, fd, nil
+}
+
+func mountFD(fd int, path, source string) error {
 	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,max_read=%d",
 		fd, unix.S_IFREG, maxWrite)
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
 	if err := unix.Mount(source, path, "fuse.gemel", flags, data); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("mount FUSE on %s: %w", path, err)
+		return fmt.Errorf("mount FUSE on %s: %w", path, err)
 	}
-	server, err := fuse.NewServer(f, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
-		Name: "gemel", FsName: source, Logger: quiet(),
+	return nil
+}
+
+// newServer answers the INIT that waits at fd, which becomes its own.
+func newServer(fd int, f *file) (*fuse.Server, error) {
+	return fuse.NewServer(f, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
+		Name: "gemel", Logger: quiet(),
 		MaxWrite: maxWrite, MaxBackground: maxBackground, CongestionThreshold: maxBackground,
 		DisableSplice: true, DisableXAttrs: true,
 		ExtraCapabilities:        fuse.CAP_ASYNC_DIO,
 		ExplicitDataCacheControl: true,
 	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("serve FUSE on %s: %w", path, err),
-			unix.Unmount(path, unix.MNT_DETACH))
-	}
-	return server, nil
 }
 
 // bind opens the FUSE file and puts a loop device over it. The loop device
@@ -204,6 +261,9 @@ func (a *Attachment) Device() string { return a.loop.path() }
 
 // Done is closed when the last request has left the block.Device for good.
 func (a *Attachment) Done() <-chan struct{} { return a.served }
+
+// Recovered reports whether the device is that of an earlier process.
+func (a *Attachment) Recovered() bool { return a.recovered }
 
 // LastError returns the newest error the block.Device answered with, or nil.
 func (a *Attachment) LastError() error {

@@ -130,6 +130,20 @@ func (l loop) bound() bool {
 	return l.boundFD(fd)
 }
 
+// size returns the device's size in bytes, 0 when it is not bound to our file.
+func (l loop) size() int64 {
+	fd, err := unix.Open(l.path(), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	if !l.boundFD(fd) {
+		return 0
+	}
+	size, _ := unix.Seek(fd, 0, unix.SEEK_END)
+	return size
+}
+
 func (l loop) boundFD(fd int) bool {
 	info, err := unix.IoctlLoopGetStatus64(fd)
 	return err == nil && info.Device == l.dev && info.Inode == l.inode &&

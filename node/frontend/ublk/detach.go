@@ -45,6 +45,9 @@ func (a *Attachment) Detach(ctx context.Context, force bool) error {
 	return nil
 }
 
+// Survives is always true: the driver keeps the device.
+func (a *Attachment) Survives() bool { return true }
+
 // Leave lets the device wait for the next process; see frontend.Survivor.
 func (a *Attachment) Leave() {
 	a.mu.Lock()

@@ -36,6 +36,20 @@ func TestSuite(t *testing.T) {
 	nothingLeft(t)
 }
 
+var survival = frontendtest.Survival{
+	Attach: func(ctx context.Context, o frontend.Options, dev block.Device) (frontendtest.Recoverable, error) {
+		return Attach(ctx, o, dev)
+	},
+	Left: Left, Discard: Discard, NothingLeft: nothingLeft,
+}
+
+func TestMain(m *testing.M) { survival.Main(m) }
+
+func TestSurvival(t *testing.T) {
+	needHost(t)
+	frontendtest.RunSurvival(t, survival)
+}
+
 // nothingLeft looks for devices of ublk.
 func nothingLeft(t *testing.T) {
 	t.Helper()
