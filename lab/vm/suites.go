@@ -16,5 +16,6 @@ var suites = []suite{
 	{name: "fuseloop", path: "gemel/node/frontend/fuseloop", limit: 10 * time.Minute},
 	{name: "nbd", path: "gemel/node/frontend/nbd", args: []string{"-test.run=Kernel|Sweep|Usable"}, limit: 10 * time.Minute},
 	{name: "replicator", path: "gemel/node/replicator", args: []string{"-test.run=Restarts"}, limit: 10 * time.Minute},
+	{name: "resets", path: "gemel/node/replicator", args: []string{"-test.run=ResetsUnderLoad/^(nbd|ublk)-[ABC]"}, limit: 40 * time.Minute},
 	{name: "ublk", path: "gemel/node/frontend/ublk", limit: 10 * time.Minute},
 }
