@@ -54,8 +54,8 @@ func (b *box) hurtMetadata(unreadable bool) bool {
 	b.disk.Peek(h.before, off)
 	if !unreadable {
 		h.after = append([]byte(nil), h.before...)
-		for i := range 1 + b.dice.IntN(3) {
-			h.after[b.dice.IntN(4096)] ^= 1 << i
+		for i := range 1 + b.dice.IntN(3) { // half of them where something is
+			h.after[b.dice.IntN([2]int{512, 4096}[i%2])] ^= 1 << i
 		}
 	}
 	return b.hurtWith(h)

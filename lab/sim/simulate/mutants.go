@@ -21,7 +21,10 @@ type mutant struct {
 
 type change struct{ file, old, new string }
 
-const coreRoom = "node/replicator/volume/core/"
+const (
+	coreRoom  = "node/replicator/volume/core/"
+	tableRoom = "node/replicator/handshake/table.go"
+)
 
 var mutants = []mutant{
 	{"acknowledge before the peer wrote", []change{{coreRoom + "primary.go",
@@ -35,6 +38,14 @@ var mutants = []mutant{
 		"if q.r.Empty() {", "if q.r.Off >= 0 {"}}},
 	{"extent let go before its bits are saved", []change{{coreRoom + "activity.go",
 		"return c.pages.covered(c.extentRange(extent), m.bits)", "return extent == extent"}}},
+	{"empty disk filled by bits only", []change{{tableRoom,
+		"func(m *meeting) bool { return m.t.Created }, always(SourceFull)}", "func(m *meeting) bool { return m.t.Created }, always(SourceBitmap)}"}}},
+	{"older image not noticed", []change{{tableRoom,
+		"return met && !knows", "return met && !met && !knows"}}},
+	{"difference that a verify found not told", []change{{coreRoom + "verify.go",
+		"\t\t\t\tc.different(now, run)\n", ""}}},
+	{"repair of one block for all that differ", []change{{coreRoom + "verify.go",
+		"\tq := c.alloc(copying, r)\n\tq.repair = true", "\tr.Len = block.Size\n\tq := c.alloc(copying, r)\n\tq.repair = true"}}},
 }
 
 // runMutants demands that each mutant is found.
