@@ -266,3 +266,14 @@ func TestResyncDataOfAnOldReignIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A repair was ordered while the peer was Primary, and its blocks were taken for
+// right: a Secondary that becomes Primary must not copy its own over them.
+func TestARepairKeepsItsDirection(t *testing.T) {
+	c := target(t)
+	c.phase = inSync
+	c.Receive(0, 1, Msg{Kind: VerifyNote, Epoch: 2, Words: VerifyState{Running: true, Repair: true, Pos: 8}.Words()})
+	if v := c.meta.Verify; !v.Running || v.Repair || v.Pos != 8 {
+		t.Fatalf("the Secondary goes on with %+v", v)
+	}
+}

@@ -218,7 +218,9 @@ func (c *Core) verifyNoted(now time.Duration, w []uint64) {
 		c.disconnect(now, errors.New("the Primary's word of its verify does not belong here"))
 		return
 	}
-	s := VerifyState{Running: w[0]&1 != 0, Repair: w[0]&2 != 0, Paused: w[0]&4 != 0,
+	// Who ordered a repair took the blocks of that Primary for right. This replica,
+	// should it be the one that goes on, only looks.
+	s := VerifyState{Running: w[0]&1 != 0, Paused: w[0]&4 != 0,
 		Pos: int64(w[1]), MaxRate: int64(w[2]), Found: int64(w[3])}
 	if s != c.meta.Verify {
 		c.meta.Verify = s
