@@ -71,10 +71,10 @@ func mermaid(status cluster.Status) string {
 
 func edge(node cluster.NodeStatus, sw, address string) string {
 	state := node.Cables[sw]
-	switch {
-	case state == "plugged":
+	switch state {
+	case "plugged":
 		return fmt.Sprintf("%s ---|\"%s\"| %s", node.Name, address, sw)
-	case state == "pulled":
+	case "pulled":
 		return fmt.Sprintf("%s --x|\"%s, pulled\"| %s", node.Name, address, sw)
 	default:
 		return fmt.Sprintf("%s -.-|\"%s, %s\"| %s", node.Name, address, state, sw)
