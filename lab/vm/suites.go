@@ -13,9 +13,9 @@ type suite struct {
 // suites is everything that runs in the machine. None of their tests may skip
 // there: what they need is in the machine.
 var suites = []suite{
-	{name: "fuseloop", path: "gemel/node/frontend/fuseloop", limit: 10 * time.Minute},
-	{name: "nbd", path: "gemel/node/frontend/nbd", args: []string{"-test.run=Kernel|Sweep|Usable"}, limit: 10 * time.Minute},
-	{name: "replicator", path: "gemel/node/replicator", args: []string{"-test.run=Restarts"}, limit: 10 * time.Minute},
+	{name: "fuseloop", path: "gemel/node/frontend/fuseloop", limit: 20 * time.Minute},
+	{name: "nbd", path: "gemel/node/frontend/nbd", args: []string{"-test.run=Kernel|Sweep|Usable"}, limit: 20 * time.Minute},
+	{name: "replicator", path: "gemel/node/replicator", args: []string{"-test.run=Restarts"}, limit: 20 * time.Minute},
+	{name: "ublk", path: "gemel/node/frontend/ublk", limit: 20 * time.Minute},
 	{name: "resets", path: "gemel/node/replicator", args: []string{"-test.run=ResetsUnderLoad/^(nbd|ublk)-[ABC]"}, limit: 40 * time.Minute},
-	{name: "ublk", path: "gemel/node/frontend/ublk", limit: 10 * time.Minute},
 }

@@ -281,7 +281,7 @@ func slotOf(n int64) []byte {
 func (w *writer) await(t *testing.T, more int64) {
 	t.Helper()
 	from := w.count.Load()
-	for end := time.Now().Add(time.Minute); w.count.Load() < from+more; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); w.count.Load() < from+more; time.Sleep(10 * time.Millisecond) {
 		select {
 		case err := <-w.done:
 			t.Fatalf("the writer ended after %d writes: %v", w.count.Load(), err)

@@ -20,6 +20,8 @@ const (
 	lingerWait = 500 * time.Millisecond
 	// poll is the pause between looks at something others do on their own.
 	poll = 10 * time.Millisecond
+	// lookWait is how long one look through /proc may take on a busy box.
+	lookWait = 5 * time.Second
 )
 
 // Detach takes the device away; see frontend.Attachment. The kernel does not
@@ -217,7 +219,7 @@ func bounded(ctx context.Context, what string, f func() error) error {
 		select {
 		case err := <-done: // it ended because ctx did, and knows why
 			return err
-		case <-time.After(lingerWait):
+		case <-time.After(lookWait):
 			return fmt.Errorf("%s: the kernel has not answered: %w", what, ctx.Err())
 		}
 	}
