@@ -92,9 +92,13 @@ type AcceptRequest struct {
 
 // AcceptReply tells whether the set is recorded.
 type AcceptReply struct {
-	OK      bool   `json:"ok"`
-	Record  Record `json:"record"`
-	Refusal string `json:"refusal,omitempty"`
+	OK bool `json:"ok"`
+	// Volatile: recorded in memory only, since the disk of this voter failed. It
+	// is a proposer's own register that says so: it knows the set from now on,
+	// and its word does not count.
+	Volatile bool   `json:"volatile,omitempty"`
+	Record   Record `json:"record"`
+	Refusal  string `json:"refusal,omitempty"`
 }
 
 // RenewRequest asks the voter to honour the lease of Epoch's owner for Term

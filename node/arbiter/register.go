@@ -175,7 +175,8 @@ func (r *Register) objection(proposal Accepted) string {
 const firstEpoch Epoch = 2
 
 // Valid reports whether a is a set that a Primary may propose: a real epoch, a
-// version from 1, and a set that holds the epoch's owner and nobody unknown.
+// version from 1, and a set of somebody known. It may be without the epoch's
+// owner, whose disk failed and who goes on through the other node's.
 func (a Accepted) Valid() bool {
-	return a.Epoch >= firstEpoch && a.Version >= 1 && a.Set <= Both && a.Set.Has(a.Epoch.Owner())
+	return a.Epoch >= firstEpoch && a.Version >= 1 && a.Set != 0 && a.Set <= Both
 }

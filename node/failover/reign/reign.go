@@ -70,6 +70,8 @@ type Proposer struct {
 	missing bool // the word was needed: fewer than a majority promised
 	birth   bool
 
+	mute bool // the own register is on a disk that failed: asked first, not counted
+
 	chosen  arbiter.Accepted
 	pending arbiter.Accepted // Version zero: none
 	version uint32           // highest proposed in this epoch
@@ -155,6 +157,22 @@ func (p *Proposer) Shrink() []Message {
 func (p *Proposer) Grow() []Message {
 	return p.change(arbiter.Both, p.hasPending())
 }
+
+// Yield proposes the peer alone: the disk here failed, and this node goes on
+// through the peer's. It does nothing unless both are chosen and nothing else is
+// undecided. An own register that cannot keep it says so and does not count, so
+// the peer and the witness must record it.
+func (p *Proposer) Yield() []Message {
+	if p.chosen.Set != arbiter.Both {
+		return nil
+	}
+	return p.change(arbiter.Only(1-p.self), p.hasPending())
+}
+
+// Mute says that the own register cannot keep anything any more. It is still
+// asked first, for an agent that restarts goes on from it, but what it records
+// counts for nothing: its disk may come back one day with what it held before.
+func (p *Proposer) Mute() { p.mute = true }
 
 func (p *Proposer) change(set arbiter.Set, busy bool) []Message {
 	settled := !p.hasPending() && p.chosen.Set == set

@@ -209,6 +209,7 @@ func (p *Proposer) Accepted(voter arbiter.NodeID, proposal arbiter.Accepted, rep
 		return nil
 	}
 	v.accepted = true
+	p.mute = p.mute || reply.Volatile && voter == p.self
 	if v.fresh && p.mayJoin(voter) {
 		v.fresh = false
 	}
@@ -243,10 +244,10 @@ func (p *Proposer) choose() {
 }
 
 // acceptances counts the voters that recorded the pending set and whose word
-// counts: all at a birth, those with a memory later.
+// counts: all at a birth, those with a memory later, the own one unless it is mute.
 func (p *Proposer) acceptances() (n int) {
-	for _, v := range p.votes[:p.voters] {
-		if v.accepted && (!v.fresh || p.atBirth()) {
+	for i, v := range p.votes[:p.voters] {
+		if v.accepted && (!v.fresh || p.atBirth()) && !(p.mute && arbiter.NodeID(i) == p.self) {
 			n++
 		}
 	}

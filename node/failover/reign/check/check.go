@@ -27,6 +27,7 @@ type Bounds struct {
 	AgentRestarts uint8
 	Crashes       uint8 // of a replica: its volatile state is lost
 	WitnessLosses uint8 // the witness comes back as a fresh register
+	DiskFailures  uint8 // of a Primary; its replica comes back with the disk as it was
 	MaxStates     int   // stop there; zero: no limit
 }
 
@@ -54,6 +55,9 @@ const (
 	GrowUnchecked           // the replica does not look whether it is still ready when its register records a growth
 	ForgetOpenGrowth        // the replica waits only for the chosen and the newest proposed set
 	ReturnedWitness         // a witness that lost its register is counted again at once
+	AckBeforeYield          // without a disk of its own a Primary completes writes while the set holds it
+	CountFailedDisk         // a register that cannot keep anything counts
+	AckUnentrusted          // without a disk of its own a Primary completes writes that the peer does not have
 )
 
 func (m Mutant) String() string {
@@ -62,6 +66,8 @@ func (m Mutant) String() string {
 		"take the peer back early", "vote without looking at the in-sync set",
 		"ask the others before the own register", "record a growth the replica is not ready for any more",
 		"forget a growth that is still undecided", "count a witness that lost its memory",
+		"complete writes through the peer before it is alone in the set", "count the register of a disk that failed",
+		"complete writes that are on no disk",
 	}[m]
 }
 

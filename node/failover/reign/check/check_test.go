@@ -25,6 +25,9 @@ func TestNoBehaviourBreaksAnInvariant(t *testing.T) {
 			Bounds{Changes: 1, Writes: 1, Cuts: 1, WitnessLosses: 1},
 			Bounds{Writes: 1, Cuts: 1, Changes: 1, AgentRestarts: 1},
 			Bounds{Campaigns: 1, Writes: 1, AgentRestarts: 1},
+			Bounds{Campaigns: 1, Changes: 1, Writes: 1, DiskFailures: 1},
+			Bounds{Campaigns: 1, Writes: 1, DiskFailures: 1, Crashes: 1},
+			Bounds{Changes: 2, Writes: 1, Cuts: 1, DiskFailures: 1, AgentRestarts: 1},
 		)
 	}
 	total, seconds := 0, 0.0
@@ -51,6 +54,8 @@ func TestLargeBounds(t *testing.T) {
 		{Campaigns: 2, Changes: 1, Writes: 2, Cuts: 1},
 		{Campaigns: 1, Changes: 1, Writes: 1, Cuts: 1, WitnessLosses: 1},
 		{Campaigns: 1, Changes: 1, Writes: 1, Cuts: 1, AgentRestarts: 1},
+		{Campaigns: 1, Changes: 1, Writes: 1, DiskFailures: 1, Crashes: 1},
+		{Campaigns: 2, Changes: 1, Writes: 1, DiskFailures: 1},
 	} {
 		b.MaxStates = 10_000_000
 		r := Run(b, None)
@@ -70,9 +75,12 @@ func TestMutantsAreCaught(t *testing.T) {
 		BlindVote:        {Campaigns: 1, Changes: 1, Cuts: 1},
 		OthersFirst:      {From: Alone, Campaigns: 1, Changes: 1, Writes: 1, Cuts: 1},
 		GrowUnchecked:    {Changes: 2, Writes: 1, Cuts: 2},
+		AckBeforeYield:   {Campaigns: 1, Writes: 1, DiskFailures: 1, Crashes: 1},
+		CountFailedDisk:  {Campaigns: 1, Changes: 1, Writes: 1, DiskFailures: 1, Crashes: 1},
+		AckUnentrusted:   {Changes: 1, Writes: 1, DiskFailures: 1},
 		ForgetOpenGrowth: {From: Alone, Changes: 2, Writes: 1, Cuts: 1},
 	}
-	for mutant := AckBeforeShrink; mutant <= ReturnedWitness; mutant++ {
+	for mutant := AckBeforeShrink; mutant <= AckUnentrusted; mutant++ {
 		t.Run(mutant.String(), func(t *testing.T) {
 			r := Run(bounds[mutant], mutant)
 			t.Log(r)

@@ -23,6 +23,7 @@ const (
 	grow
 	hearFresh
 	restartAgent
+	yield
 	letGo
 
 	deliverPrepare // a: epoch bit
@@ -41,6 +42,7 @@ const (
 	deliverAck
 	cut
 	crash
+	failDisk
 	loseWitness
 )
 
@@ -49,10 +51,10 @@ func (w *world) steps(b Bounds, mutant Mutant) []step {
 	out := w.deliveries()
 	for n := range uint8(2) {
 		out = append(out, w.agentSteps(n, b, mutant)...)
-		out = append(out, w.replicaSteps(n, b)...)
+		out = append(out, w.replicaSteps(n, b, mutant)...)
 	}
 	if w.link.up {
-		if !w.link.resynced && w.regs[1-w.link.source].Record.Promised <= w.link.epoch {
+		if !w.link.resynced && !w.reps[w.link.source].dead && w.regs[1-w.link.source].Record.Promised <= w.link.epoch {
 			out = append(out, step{kind: resync})
 		}
 		if w.spent.cuts < b.Cuts {
@@ -76,7 +78,8 @@ func (w *world) agentSteps(n uint8, b Bounds, mutant Mutant) (out []step) {
 	add(r.reign == 0 && w.spent.campaigns < b.Campaigns && w.nextEpoch(n) < firstEpoch+epochs, campaign)
 	add(p.State() != reign.Idle, again)
 	add(may && w.wantsShrink(n), shrink)
-	add(may && r.reign != 0 && (r.ready || mutant == GrowEarly && w.feeds(n)), grow)
+	add(may && r.dead && w.feeds(n) && p.Chosen().Set == arbiter.Both && !w.undecided(n), yield)
+	add(may && r.reign != 0 && !r.dead && (r.ready || mutant == GrowEarly && w.feeds(n)), grow)
 	add(w.regs[2].Record.Fresh && p.State() == reign.Reigning, hearFresh)
 	add(w.spent.restarts < b.AgentRestarts, restartAgent)
 	add(p.Superseded() && p.State() != reign.Idle, letGo)
@@ -85,7 +88,7 @@ func (w *world) agentSteps(n uint8, b Bounds, mutant Mutant) (out []step) {
 	return out
 }
 
-func (w *world) replicaSteps(n uint8, b Bounds) (out []step) {
+func (w *world) replicaSteps(n uint8, b Bounds, mutant Mutant) (out []step) {
 	r := &w.reps[n]
 	if r.reign == 0 {
 		return nil
@@ -94,18 +97,21 @@ func (w *world) replicaSteps(n uint8, b Bounds) (out []step) {
 		out = append(out, step{kind: write, n: n})
 	}
 	for bit := range w.writes {
-		if r.flying&(1<<bit) != 0 && w.mayComplete(n, bit) {
+		if r.flying&(1<<bit) != 0 && w.mayComplete(n, bit, mutant) {
 			out = append(out, step{kind: complete, n: n, a: bit})
 		}
 	}
-	if !w.link.up && w.regs[1-n].Record.Promised <= r.reign {
+	if !w.link.up && !r.dead && w.regs[1-n].Record.Promised <= r.reign {
 		out = append(out, step{kind: connect, n: n})
 	}
-	if w.feeds(n) && w.link.resynced && !r.ready && r.data&^r.onPeer == 0 {
+	if w.feeds(n) && w.link.resynced && !r.ready && !r.dead && r.data&^r.onPeer == 0 {
 		out = append(out, step{kind: becomeReady, n: n})
 	}
 	if w.spent.crashes < b.Crashes {
 		out = append(out, step{kind: crash, n: n})
+	}
+	if w.spent.disks < b.DiskFailures && !r.dead {
+		out = append(out, step{kind: failDisk, n: n})
 	}
 	return out
 }
@@ -117,7 +123,7 @@ func (w *world) deliveries() (out []step) {
 			if w.prepares[v]&(1<<e) != 0 {
 				out = append(out, step{deliverPrepare, v, e, 0})
 			}
-			for bit := range uint8(2 * maxVersions) {
+			for bit := range uint8(sets * maxVersions) {
 				if w.accepts[v][e]&(1<<bit) != 0 {
 					out = append(out, step{deliverAccept, v, e, bit})
 				}
@@ -156,12 +162,16 @@ func (w *world) waitsFor(n uint8) arbiter.Set {
 	return set
 }
 
-func (w *world) mayComplete(n, bit uint8) bool {
+func (w *world) mayComplete(n, bit uint8, mutant Mutant) bool {
+	if r := &w.reps[n]; r.dead {
+		alone := r.chosen.Set == arbiter.Only(arbiter.NodeID(1-n)) && (r.open|r.chosen.Set) == r.chosen.Set
+		return (alone || mutant == AckBeforeYield) && (r.onPeer&(1<<bit) != 0 || mutant == AckUnentrusted)
+	}
 	return !w.waitsFor(n).Has(arbiter.NodeID(1-n)) || w.reps[n].onPeer&(1<<bit) != 0
 }
 
 func (w *world) wantsShrink(n uint8) bool {
-	return w.reps[n].reign != 0 && !w.feeds(n) && (w.waitsFor(n).Has(arbiter.NodeID(1-n)) || w.undecided(n))
+	return w.reps[n].reign != 0 && !w.reps[n].dead && !w.feeds(n) && (w.waitsFor(n).Has(arbiter.NodeID(1-n)) || w.undecided(n))
 }
 
 func (w *world) undecided(n uint8) bool {
@@ -190,6 +200,8 @@ var texts = map[kind]string{
 	again:    "node %d's agent repeats its questions",
 	shrink:   "node %d's agent proposes the set {%[1]d}",
 	grow:     "node %d's agent proposes the set {0 1}",
+	yield:    "node %[1]d's agent proposes the set without node %[1]d",
+	failDisk: "the disk of node %d fails",
 	letGo:    "node %d lets its lost reign go",
 	promote:  "node %d becomes Primary",
 	tell:     "node %d's replica is told the chosen set",

@@ -41,8 +41,14 @@ func (w *world) takeAgent(st step, mutant Mutant) {
 		*p = reign.New(n, true)
 		if own := w.regs[n].Record; w.reps[n].reign != 0 && own.Promised <= w.reps[n].reign {
 			w.send(n, p.Resume(own), mutant)
+			if w.reps[n].dead && mutant != CountFailedDisk {
+				p.Mute()
+			}
 			w.send(n, p.Confirm(w.reps[n].chosen), mutant)
 		}
+	case yield:
+		w.spent.changes++
+		w.send(n, p.Yield(), mutant)
 	case letGo:
 		p.Abandon()
 		w.demote(st.n)
@@ -51,6 +57,10 @@ func (w *world) takeAgent(st step, mutant Mutant) {
 
 // demote loses what a replica does not keep on its disk.
 func (w *world) demote(n uint8) {
+	if w.reps[n].dead { // as it comes back
+		w.regs[n] = w.kept[n]
+		w.kept[n] = arbiter.Register{}
+	}
 	w.reps[n] = replica{data: w.reps[n].data}
 	if w.feeds(n) {
 		w.link = link{}
@@ -61,6 +71,9 @@ func (w *world) takeMessage(st step, mutant Mutant) {
 	epoch := arbiter.Epoch(st.a + firstEpoch)
 	switch st.kind {
 	case deliverPrepare:
+		if w.reps[min(st.n, 1)].dead && st.n < 2 { // a promise that is not kept is not given
+			return
+		}
 		reply := w.vote(st.n, epoch, mutant)
 		w.promises[epoch.Owner()][st.n] = promise{epoch: epoch, ok: reply.OK, record: reply.Record}
 		if arbiter.NodeID(st.n) == epoch.Owner() { // on one box the answer comes at once, or the agent dies
@@ -79,7 +92,7 @@ func (w *world) takeMessage(st step, mutant Mutant) {
 	case deliverRecorded:
 		m := w.recorded[st.n][st.a]
 		w.recorded[st.n][st.a] = recorded{}
-		reply := arbiter.AcceptReply{OK: m.ok, Record: m.record}
+		reply := arbiter.AcceptReply{OK: m.ok, Record: m.record, Volatile: m.volatile}
 		w.send(arbiter.NodeID(st.n), w.props[st.n].Accepted(arbiter.NodeID(st.a), m.proposal, reply), mutant)
 	}
 }
@@ -101,6 +114,9 @@ func (w *world) vote(voter uint8, epoch arbiter.Epoch, mutant Mutant) arbiter.Pr
 func (w *world) record(voter uint8, p arbiter.Accepted, mutant Mutant) {
 	owner := uint8(p.Epoch.Owner())
 	rep, reg := &w.reps[owner], &w.regs[voter]
+	if voter < 2 && voter != owner && w.reps[voter].dead { // neither is such a record
+		return
+	}
 	careless := mutant == GrowEarly || mutant == GrowUnchecked
 	if voter == owner && p.Set == arbiter.Both && reg.Record.Accepted != p && !careless &&
 		(rep.reign != p.Epoch || !rep.ready) {
@@ -119,7 +135,7 @@ func (w *world) record(voter uint8, p arbiter.Accepted, mutant Mutant) {
 	if reply.OK && p.Set == arbiter.Both && p.Newer(w.offered) {
 		w.offered = p
 	}
-	w.recorded[owner][voter] = recorded{proposal: p, ok: reply.OK, record: reply.Record}
+	w.recorded[owner][voter] = recorded{proposal: p, ok: reply.OK, record: reply.Record, volatile: voter == owner && rep.dead && mutant != CountFailedDisk}
 }
 
 func (w *world) takeReplica(st step, mutant Mutant) {
@@ -145,6 +161,9 @@ func (w *world) takeReplica(st step, mutant Mutant) {
 		w.spent.crashes++
 		w.link = link{}
 		w.demote(st.n)
+	case failDisk:
+		w.spent.disks++
+		r.dead, r.ready, w.kept[st.n] = true, false, w.regs[st.n]
 	case loseWitness:
 		w.spent.losses++
 		fresh := mutant != WitnessForgets && mutant != ReturnedWitness
@@ -157,7 +176,9 @@ func (w *world) takeReplica(st step, mutant Mutant) {
 func (w *world) issue(n uint8) {
 	bit := uint8(1) << w.writes
 	w.writes++
-	w.reps[n].data |= bit
+	if !w.reps[n].dead {
+		w.reps[n].data |= bit
+	}
 	w.reps[n].flying |= bit
 	if w.feeds(n) {
 		w.link.sent |= bit

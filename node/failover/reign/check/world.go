@@ -10,6 +10,7 @@ const (
 	firstEpoch  = 2
 	epochs      = 8
 	maxVersions = 4
+	sets        = 3 // the owner, both, the peer
 )
 
 // world is one global state. It is a comparable value.
@@ -17,13 +18,14 @@ type world struct {
 	regs  [3]arbiter.Register
 	props [2]reign.Proposer
 	reps  [2]replica
+	kept  [2]arbiter.Register // what is on a disk that failed
 	link  link
 
 	// Requests ever sent and not yet without effect: the network may deliver
 	// each of them at any time and any number of times.
 	prepares [3]uint8                 // by voter: bit epoch-firstEpoch
 	known    [epochs]arbiter.Accepted // sent along; only the latest, an older one can but be refused
-	accepts  [3][epochs]uint8         // by voter and epoch: bit (version-1)*2, plus 1 for both
+	accepts  [3][epochs]uint16        // by voter and epoch: bit (version-1)*3, plus 1 for both, 2 for the peer
 	// The last reply of each kind on its way, by proposer and voter.
 	promises  [2][3]promise
 	recorded  [2][3]recorded
@@ -44,6 +46,7 @@ type replica struct {
 	ready  bool        // the peer holds all, and completions wait for it
 	flying uint8       // issued here, not complete
 	onPeer uint8       // the peer said it has them
+	dead   bool        // its disk failed: nothing is kept any more
 }
 
 // link is the replication connection; it dies with either end.
@@ -65,10 +68,11 @@ type promise struct {
 type recorded struct {
 	proposal arbiter.Accepted // version zero: none
 	ok       bool
+	volatile bool
 	record   arbiter.Record
 }
 
-type spent struct{ campaigns, changes, cuts, restarts, crashes, losses uint8 }
+type spent struct{ campaigns, changes, cuts, restarts, crashes, losses, disks uint8 }
 
 // start is the first state of a run.
 func (s *search) start() world {
@@ -88,7 +92,7 @@ func (s *search) start() world {
 			w.settle(step{kind: k})
 		}
 	}
-	w.spent, w.prepares, w.accepts = spent{}, [3]uint8{}, [3][epochs]uint8{}
+	w.spent, w.prepares, w.accepts = spent{}, [3]uint8{}, [3][epochs]uint16{}
 	return w
 }
 
@@ -127,17 +131,23 @@ func (w *world) request(voter arbiter.NodeID, p arbiter.Accepted) {
 }
 
 func bitOf(p arbiter.Accepted) uint8 {
-	bit := uint8(p.Version-1) * 2
-	if p.Set == arbiter.Both {
+	bit := uint8(p.Version-1) * sets
+	switch p.Set {
+	case arbiter.Both:
 		bit++
+	case arbiter.Only(1 - p.Epoch.Owner()):
+		bit += 2
 	}
 	return bit
 }
 
 func proposalOf(epoch arbiter.Epoch, bit uint8) arbiter.Accepted {
-	p := arbiter.Accepted{Epoch: epoch, Version: uint32(bit/2) + 1, Set: arbiter.Only(epoch.Owner())}
-	if bit%2 == 1 {
+	p := arbiter.Accepted{Epoch: epoch, Version: uint32(bit/sets) + 1, Set: arbiter.Only(epoch.Owner())}
+	switch bit % sets {
+	case 1:
 		p.Set = arbiter.Both
+	case 2:
+		p.Set = arbiter.Only(1 - epoch.Owner())
 	}
 	return p
 }
@@ -170,7 +180,7 @@ func (w *world) tidyReplies(n int, v arbiter.NodeID) {
 	}
 	if m := w.recorded[n][v]; m.proposal.Version != 0 {
 		p := before
-		p.Accepted(v, m.proposal, arbiter.AcceptReply{OK: m.ok, Record: m.record})
+		p.Accepted(v, m.proposal, arbiter.AcceptReply{OK: m.ok, Record: m.record, Volatile: m.volatile})
 		if p == before {
 			w.recorded[n][v] = recorded{}
 		}

@@ -87,6 +87,9 @@ const (
 	Met
 	MetAck
 	MetKnown
+
+	Entrust    // of a Primary whose disk failed: yours is the only copy, carry Gen
+	EntrustAck // so recorded
 )
 
 // Msg is a message. Payload is the local ID of the bytes that travel with it,

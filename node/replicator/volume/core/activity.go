@@ -214,11 +214,7 @@ func overlaps(list []*request, r block.Range) bool {
 // giveUpCold leaves requests that the failed disk cannot take to the peer, or
 // ends them.
 func (c *Core) giveUpCold(now time.Duration) {
-	for _, q := range c.hot.cold {
-		c.cool(q)
-		q.held = true
-	}
-	c.hot.cold = nil
+	c.dropCold()
 	c.review(now)
 }
 
@@ -278,8 +274,7 @@ func (c *Core) Logged(now time.Duration, err error) {
 	h := &c.hot
 	h.under = false
 	if err != nil {
-		c.fail(fmt.Errorf("%w: %w", ErrMetadata, err))
-		c.disconnect(now, c.problem)
+		c.metadataFailed(now, err)
 		return
 	}
 	h.log.Done()

@@ -20,6 +20,7 @@ package core
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"gemel/node/arbiter"
@@ -132,6 +133,7 @@ type Core struct {
 	saveSession              uint64
 	saveTo                   block.Generation
 	endVersion               uint64 // Secondary: metadata version to answer End after
+	entrustVersion           uint64 // Secondary: metadata version to answer Entrust after
 	endingVersion            uint64 // Primary: metadata version to send End after; 0: sent
 
 	register arbiter.Record
@@ -148,6 +150,7 @@ type Core struct {
 	waiting []*request // for a range, in order
 	theirs  []*request // the peer's writes under way here
 	seq     uint64     // order of what the peer sent
+	taken   uint64     // and of what the application asked
 	local   int        // local reads and writes under way
 	appBusy int        // active writes of the application
 
@@ -200,6 +203,7 @@ type Core struct {
 	sums       bool    // this resync compares before it copies
 	sameBefore int64   // count.Same when it began
 	problem    error
+	remote     remote // Primary: requests go to the peer's disk
 	count      Counters
 	seqState   uint64
 }
@@ -329,6 +333,15 @@ func (c *Core) fail(err error) {
 	c.problem = err
 	c.agreeTerms()
 	c.changed()
+}
+
+// metadataFailed takes the replica out of service. A Primary whose peer holds
+// everything keeps the connection, to go on through it.
+func (c *Core) metadataFailed(now time.Duration, err error) {
+	c.fail(fmt.Errorf("%w: %w", ErrMetadata, err))
+	if !c.mayYield() {
+		c.disconnect(now, c.problem)
+	}
 }
 
 // Durable reports whether metadata of version is on stable storage.

@@ -9,8 +9,9 @@ import (
 )
 
 var (
-	errPrimary = errors.New("Primary")
-	errGivenUp = errors.New("the data of this replica was given up; the handshake is repeated")
+	errPrimary  = errors.New("Primary")
+	errOnlyCopy = errors.New("this is the only copy: the disk of the other node failed while it was Primary; let this node take over first")
+	errGivenUp  = errors.New("the data of this replica was given up; the handshake is repeated")
 )
 
 // losing is the state of a replica whose data was given up, while the source
@@ -31,6 +32,8 @@ func (c *Core) Discard(now time.Duration, undo, all bool) (version uint64, err e
 		return 0, fmt.Errorf("give the data up: it is %w and in use; let it go first", errPrimary)
 	case c.problem != nil:
 		return 0, fmt.Errorf("give the data up: %w", c.problem)
+	case c.onlyCopy():
+		return 0, fmt.Errorf("give the data up: %w", errOnlyCopy)
 	}
 	c.disconnect(now, errGivenUp)
 	if c.meta.Inconsistent { // nothing is left to keep

@@ -23,12 +23,12 @@ var ErrStuck = errors.New("no answer")
 // held reports whether requests wait for the peer to take over, because the
 // disk here failed and the peer has it all, or will join R any moment.
 func (c *Core) held() bool {
-	return c.problem != nil && (c.setHasPeer() || c.ready && c.phase == inSync)
+	return !c.Remote() && c.problem != nil && (c.setHasPeer() || c.ready && c.phase == inSync)
 }
 
 // hold keeps a request that came after the disk failed.
 func (c *Core) hold(q *request) bool {
-	q.held = c.problem != nil
+	q.held = c.problem != nil && !c.Remote()
 	return q.held
 }
 
@@ -44,6 +44,8 @@ func (c *Core) ReadFailed(now time.Duration, r block.Range, err error) (ID, erro
 	c.detachOn(err)
 	switch {
 	case c.hold(q):
+	case c.Remote():
+		c.place(now, q)
 	case c.phase != inSync || c.cfg.OnError == PassOn:
 		c.pass(now, q)
 	default:
@@ -55,7 +57,7 @@ func (c *Core) ReadFailed(now time.Duration, r block.Range, err error) (ID, erro
 // ask asks the peer for the range that q holds. If the peer went while q waited
 // for its range, giveUpReads finds it: here others are being woken.
 func (c *Core) ask(now time.Duration, q *request) {
-	if c.phase != inSync || c.problem != nil {
+	if c.phase != inSync || c.problem != nil && !c.Remote() {
 		return
 	}
 	q.pending, q.since = true, now
@@ -96,13 +98,21 @@ func (c *Core) giveUpReads(now time.Duration) {
 // answered takes the peer's answer to ask. It returns the ID under which the
 // data is wanted: it goes to the reader and over the bad blocks.
 func (c *Core) answered(now time.Duration, m Msg) ID {
-	q := c.find(ID(m.ID))
+	id := ID(m.ID)
+	q := c.find(id)
 	if q == nil || q.kind != mending || !q.pending {
 		return 0
 	}
 	if m.Kind == ReadFailed || m.Range != q.r {
 		c.unread(now, q)
 		return 0
+	}
+	q.received = true
+	if c.Remote() {
+		q.pending, q.localDone, q.err = false, true, nil
+		c.settle(now, q)
+		c.tryComplete(now, q)
+		return id
 	}
 	q.pending, q.inLocal, q.since = false, true, now
 	c.local++
@@ -116,6 +126,9 @@ func (c *Core) mended(now time.Duration, q *request, err error) {
 		c.fail(fmt.Errorf("%w: blocks that could not be read could not be written either: %w", ErrDisk, err))
 	} else {
 		c.count.Mended += q.r.Len
+	}
+	if c.Remote() {
+		q.err = nil
 	}
 	c.settle(now, q)
 	c.tryComplete(now, q)

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"fmt"
 	"math/bits"
 	"time"
 
@@ -228,8 +227,7 @@ func (c *Core) PagesSaved(now time.Duration, err error) {
 	p := &c.pages
 	p.under = false
 	if err != nil {
-		c.fail(fmt.Errorf("%w: %w", ErrMetadata, err))
-		c.disconnect(now, c.problem)
+		c.metadataFailed(now, err)
 		return
 	}
 	for _, image := range p.images {

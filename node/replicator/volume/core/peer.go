@@ -31,6 +31,9 @@ func (c *Core) ConnUp(now time.Duration, session uint64, mine, peer handshake.St
 	if v.Kind == handshake.Refuse {
 		return fmt.Errorf("handshake: %s", v)
 	}
+	if c.primary && c.problem != nil {
+		return fmt.Errorf("handshake: %w", c.problem)
+	}
 	current := c.Hello()
 	if current.Claims = mine.Claims; mine != current || !c.Quiet() {
 		return ErrStaleHello
@@ -42,7 +45,7 @@ func (c *Core) ConnUp(now time.Duration, session uint64, mine, peer handshake.St
 	c.agree(size)
 	c.session, c.peer, c.peerEpoch, c.verdict = session, peer, peer.Reign, v.Kind
 	c.phase, c.bitsArrived, c.began = idle, false, false
-	c.beginVersion, c.endVersion, c.endingVersion, c.losing = 0, 0, 0, losing{}
+	c.beginVersion, c.endVersion, c.endingVersion, c.entrustVersion, c.losing = 0, 0, 0, 0, losing{}
 	c.terms.forget()
 	if c.primary {
 		c.peerMayHold = peer.Current == c.meta.Gen.Current
@@ -184,6 +187,8 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) (wanted ID) {
 		return c.answered(now, m)
 	case Received:
 		c.received(now, ID(m.ID))
+	case EntrustAck:
+		c.goRemote(now)
 	case TermsAck:
 		c.termsNoted(now, block.Protocol(m.ID))
 	case Failed:
@@ -314,6 +319,9 @@ func (c *Core) pump(now time.Duration) {
 
 // copyRead sends what was read for the resync.
 func (c *Core) copyRead(now time.Duration, q *request) {
+	if c.stale(now, q) {
+		return
+	}
 	if q.completed || q.err != nil {
 		if !q.completed {
 			c.copyFailed(now, q)
@@ -392,6 +400,7 @@ func (c *Core) disconnected(now time.Duration) {
 		c.mark()
 	}
 	c.phase, c.waitPeer, c.ready, c.began = off, false, false, false
+	c.remote = notRemote
 	c.barrierOut, c.barrierWanted, c.resyncIn = false, false, 0
 	c.flight, c.squeezed, c.squeezedSince, c.turn = 0, false, 0, false
 	c.terms.forget()

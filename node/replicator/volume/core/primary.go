@@ -37,6 +37,11 @@ func (c *Core) Flush(now time.Duration) (ID, error) {
 	if c.hold(q) {
 		return q.id, nil
 	}
+	if c.Remote() {
+		q.localDone = true
+		c.wantBarrier(q)
+		return q.id, nil
+	}
 	q.round = c.syncRound + 1 // one that runs already may be too early
 	c.wantSync()
 	if c.phase >= finishing {
@@ -49,7 +54,7 @@ func (c *Core) take(kind requestKind, r block.Range) (*request, error) {
 	if !c.primary {
 		return nil, ErrNotPrimary
 	}
-	if c.problem != nil && !c.held() {
+	if c.problem != nil && !c.held() && !c.Remote() {
 		return nil, c.problem
 	}
 	if r.Off < 0 || !r.Aligned() || r.End() > c.sizeNow() {
@@ -59,6 +64,8 @@ func (c *Core) take(kind requestKind, r block.Range) (*request, error) {
 		return nil, err
 	}
 	q := c.alloc(kind, r)
+	c.taken++
+	q.order = c.taken
 	c.open = append(c.open, q)
 	return q, nil
 }
@@ -94,6 +101,9 @@ func (c *Core) LocalDone(now time.Duration, id ID, err error) {
 	default:
 		if err != nil {
 			c.writeFailed(q, err)
+		}
+		if c.Remote() {
+			q.err = nil // the peer's word counts
 		}
 		c.settle(now, q)
 		c.tryComplete(now, q)
@@ -262,7 +272,10 @@ func (c *Core) MayAccept(a arbiter.Accepted) bool {
 	if a.Epoch.Owner() != c.cfg.Self || !a.Set.Has(c.peerID()) || a == c.register.Accepted {
 		return true
 	}
-	return c.primary && a.Epoch == c.reign && (c.ready || c.setHasPeer() && c.phase == inSync)
+	if a.Set == arbiter.Only(c.peerID()) {
+		return c.primary && a.Epoch == c.reign && c.mayYield()
+	}
+	return c.primary && c.problem == nil && a.Epoch == c.reign && (c.ready || c.setHasPeer() && c.phase == inSync)
 }
 
 // Chosen tells that 2 of 3 voters recorded a set of this reign.
@@ -278,6 +291,7 @@ func (c *Core) Chosen(now time.Duration, a arbiter.Accepted) error {
 		c.waitPeer, c.ready = true, true
 	}
 	c.changed()
+	c.entrust()
 	c.begin(now)
 	c.review(now)
 	return nil

@@ -56,7 +56,7 @@ type request struct {
 
 	remote  uint64 // theirWrite, digesting: the peer's ID
 	session uint64 // theirWrite, digesting
-	order   uint64 // theirWrite
+	order   uint64 // theirWrite, and requests of the application
 	ordered bool   // theirWrite: of the application, not of a resync
 	after   bool   // theirWrite: what came before must be written
 }
@@ -94,7 +94,7 @@ func (c *Core) release(q *request) {
 
 // submit gives q its range once its extents are hot.
 func (c *Core) submit(now time.Duration, q *request) {
-	if q.kind == copying || c.heat(now, q) {
+	if q.kind == copying || c.Remote() || c.heat(now, q) {
 		c.place(now, q)
 	}
 }
@@ -142,6 +142,10 @@ func (c *Core) start(now time.Duration, q *request) {
 	c.active = append(c.active, q)
 	if q.kind == mending {
 		c.ask(now, q)
+		return
+	}
+	if c.Remote() && q.kind == appWrite {
+		c.startRemote(now, q)
 		return
 	}
 	q.inLocal, q.since = true, now

@@ -77,6 +77,8 @@ func (c *Core) obey(now time.Duration, m Msg) ID {
 		c.becomeTarget(now, m)
 	case ReadRequest:
 		c.serve(now, m)
+	case Entrust:
+		c.entrusted(m)
 	case Terms:
 		c.noteTerms(m)
 	case Barrier, End:
@@ -155,10 +157,11 @@ func (c *Core) theirsDone(now time.Duration, q *request) {
 }
 
 // brokenDisk: a block is not what the Primary wrote, so this replica is not
-// whole any more.
+// whole any more; unless it is the only copy, which has all that was
+// acknowledged.
 func (c *Core) brokenDisk(now time.Duration, err error) {
 	c.fail(fmt.Errorf("%w: %w", ErrDisk, err))
-	if !c.meta.Inconsistent {
+	if !c.meta.Inconsistent && !c.onlyCopy() {
 		c.meta.Inconsistent = true
 		c.persist()
 	}
@@ -272,8 +275,7 @@ func (c *Core) BitmapSaved(err error) {
 // Persisted tells that metadata of version is on stable storage.
 func (c *Core) Persisted(now time.Duration, version uint64, err error) {
 	if err != nil {
-		c.fail(fmt.Errorf("%w: %w", ErrMetadata, err))
-		c.disconnect(now, c.problem)
+		c.metadataFailed(now, err)
 		return
 	}
 	if c.metaDurable < c.growth.taken && version >= c.growth.taken {
@@ -296,6 +298,7 @@ func (c *Core) Persisted(now time.Duration, version uint64, err error) {
 		c.changed()
 	}
 	c.termsDurable()
+	c.entrustDurable()
 	if c.endVersion != 0 && c.metaDurable >= c.endVersion {
 		c.endVersion, c.phase = 0, inSync
 		c.send(Msg{Kind: EndAck})

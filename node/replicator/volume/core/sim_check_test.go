@@ -26,7 +26,17 @@ func (s *sim) check(n *simNode, why string) {
 	if s.split != nil {
 		return // what was given up by hand is gone
 	}
-	var floor [simBlocks]int // newest guaranteed write per block, as number
+	floor := s.floor()
+	for b := range floor {
+		if v := int(n.disk.visible[b]); v < floor[b] {
+			s.failf("%s: node %d block %d holds write %d, write %d was acknowledged", why, n.id, b, v-1, floor[b]-1)
+		}
+	}
+}
+
+// floor is the newest guaranteed write per block, as number.
+func (s *sim) floor() []int {
+	floor := make([]int, simBlocks)
 	for i, w := range s.truth {
 		if w.flush || w.read || !w.stable && (!w.acked || w.lost) {
 			continue
@@ -35,11 +45,7 @@ func (s *sim) check(n *simNode, why string) {
 			floor[b] = i + 1
 		}
 	}
-	for b := range floor {
-		if v := int(n.disk.visible[b]); v < floor[b] {
-			s.failf("%s: node %d block %d holds write %d, write %d was acknowledged", why, n.id, b, v-1, floor[b]-1)
-		}
-	}
+	return floor
 }
 
 // compare checks that replicas are identical whenever nothing is under way and

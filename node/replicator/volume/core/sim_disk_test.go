@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"gemel/node/arbiter"
 	"gemel/node/block"
 )
 
@@ -26,6 +27,7 @@ func (s *sim) badRead(n *simNode) {
 	}
 	s.truth = append(s.truth, &simWrite{node: n.id, r: r, read: true})
 	n.requests[id] = len(s.truth) - 1
+	n.floors[id] = s.floor()[r.Off/block.Size : r.End()/block.Size]
 	s.logf("%d cannot read %v, request %d", n.id, r, len(s.truth)-1)
 	s.do(n)
 }
@@ -132,10 +134,78 @@ func (s *sim) mendedRight(n *simNode, a Action) {
 	}
 }
 
+// metaFails decides whether the metadata on a disk that failed can be written.
+func (s *sim) metaFails(n *simNode, a Action) bool {
+	if !n.broken || s.rng.Intn(2) == 0 {
+		return false
+	}
+	switch a.Kind {
+	case Persist:
+		_, v := n.core.Meta()
+		n.core.Persisted(s.now, v, errSimDisk)
+	case SaveBitmap:
+		n.core.BitmapSaved(errSimDisk)
+	case SavePages:
+		n.core.PagesSaved(s.now, errSimDisk)
+	case Log:
+		n.core.Logged(s.now, errSimDisk)
+	default:
+		return false
+	}
+	s.do(n)
+	return true
+}
+
+// failed is what the agent does about a disk that failed: the Primary goes on
+// through the peer if it can, sooner or later the disk is replaced by itself.
+func (s *sim) failed(n *simNode) {
+	v := n.core.View(s.now)
+	if n.record == nil {
+		r := n.reg.Record
+		n.record = &r
+	}
+	if v.Remote {
+		s.remote++
+	}
+	if !v.Yields || s.rng.Intn(8) == 0 {
+		s.replace(n)
+		return
+	}
+	s.renew(n)
+	a := n.reg.Record.Accepted
+	next := arbiter.Accepted{Epoch: n.core.reign, Version: max(a.Version, v.Chosen.Version) + 1, Set: arbiter.Only(1 - n.id)}
+	switch {
+	case a.Newer(v.Chosen) && a.Set == next.Set:
+		next = a
+	case a.Newer(v.Chosen) || v.Chosen.Set != arbiter.Both || n.reg.Record.Promised > n.core.reign:
+		return
+	}
+	if s.accept(n, next) {
+		s.logf("%d yields", n.id)
+		n.core.Chosen(s.now, next)
+		s.do(n)
+	}
+}
+
+// sawAll: a read that the peer answered has every write that had completed when
+// it was asked.
+func (s *sim) sawAll(n *simNode, a Action) {
+	floor := n.floors[a.ID]
+	delete(n.floors, a.ID)
+	if a.Err != nil || s.split != nil {
+		return
+	}
+	for i, least := range floor {
+		if got := int(n.payload[a.ID][i]); got < least {
+			s.failf("a read at node %d has write %d, write %d had completed", n.id, got-1, least-1)
+		}
+	}
+}
+
 // replace restarts a node whose disk failed: the reign must have left it first,
 // unless nobody else could serve.
 func (s *sim) replace(n *simNode) {
-	if n.core.primary && n.core.held() {
+	if n.core.primary && (n.core.held() || n.core.Remote() && s.rng.Intn(4) == 0) {
 		n.core.Demote(s.now)
 		s.do(n)
 	}

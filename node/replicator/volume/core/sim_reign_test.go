@@ -11,7 +11,7 @@ import (
 // voters returns those within reach just now.
 func (s *sim) voters() (out []*arbiter.Register) {
 	for _, n := range s.nodes {
-		if n.up && (s.cable || s.rng.Intn(2) == 0) {
+		if n.up && n.record == nil && (s.cable || s.rng.Intn(2) == 0) {
 			out = append(out, &n.reg)
 		}
 	}
@@ -70,7 +70,7 @@ func (s *sim) campaign(n *simNode) {
 	}
 	calm := s.calm
 	s.calm = true // a disk that fails right after its node was recorded alone leaves nobody but an operator
-	for !n.core.Quiet() {
+	for !n.core.Quiet() && n.core.Problem() == nil {
 		s.runOp(n, 0)
 	}
 	s.calm = calm
@@ -82,7 +82,7 @@ func (s *sim) campaign(n *simNode) {
 	s.maxEp = max(s.maxEp, e)
 	s.elected++
 	s.do(n)
-	for !n.core.Quiet() { // the device appears only now
+	for !n.core.Quiet() && n.core.Problem() == nil { // the device appears only now
 		s.runOp(n, 0)
 	}
 	s.logf("node %d is Primary of %d", n.id, e)
@@ -99,6 +99,9 @@ func (s *sim) accept(n *simNode, a arbiter.Accepted) bool {
 	}
 	s.tell()
 	n1 := 1
+	if n.record != nil { // volatile
+		n1 = 0
+	}
 	for _, v := range s.voters() {
 		if v != &n.reg {
 			if r, _ := v.Accept(s.now, a); r.OK {

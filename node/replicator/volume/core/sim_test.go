@@ -53,6 +53,9 @@ type simNode struct {
 
 	theirs map[ID][]uint64 // what the peer answered about a piece
 
+	record *arbiter.Record // with a disk that failed: what it keeps of the register
+	floors map[ID][]int    // of reads that the peer may answer: the newest write they must see
+
 	room, sized int // blocks of the device, and of the volume as last seen
 }
 
@@ -100,6 +103,7 @@ type sim struct {
 	broken   int              // disks that failed
 	mended   int              // reads answered by the peer and written anew
 	passedOn int              // writes that failed and were passed on
+	remote   int              // looks at a Primary that goes on through its peer
 	omitted  int              // blocks that a resync could not read
 	kept     int              // undo files written
 	split    *splitter        // nil: the voters are obeyed
@@ -163,6 +167,7 @@ func (s *sim) boot(n *simNode) {
 	n.reg = arbiter.Boot(n.reg.Record, s.now, simTerm)
 	n.payload, n.requests, n.ops = map[ID][]uint64{}, map[ID]int{}, nil
 	n.ahead, n.theirs = map[ID]*simWrite{}, map[ID][]uint64{}
+	n.record, n.floors = nil, map[ID][]int{}
 	n.core = New(Config{Self: n.id, Usable: int64(n.room) * block.Size, WriteTimeout: 0, BarrierAfter: 50 * time.Millisecond,
 		Extent: 16 * block.Size, Protocol: s.protocol, Fill: s.fill, PullAhead: s.ahead, PullAfter: 15 * time.Millisecond, Checksums: Checksums(s.rng.Intn(3)), OnError: OnError(s.rng.Intn(3)), Seed: uint64(s.rng.Int63()), Log: s.readLog(n), LogSlots: n.slots,
 		LogExtent: simLogExtent, LogIdle: time.Duration(1+s.rng.Intn(200)) * time.Millisecond, PageWords: 1}, n.meta, append([]uint64(nil), n.words...), n.reg.Record)
@@ -209,6 +214,7 @@ func (s *sim) completed(n *simNode, a Action) {
 	delete(n.requests, a.ID)
 	w := s.truth[i]
 	s.logf("%d completes %d: %v", n.id, i, a.Err)
+	s.sawAll(n, a)
 	if a.Err != nil {
 		return
 	}
@@ -254,7 +260,7 @@ func (s *sim) cut() {
 
 func (s *sim) connect() {
 	a, b := s.nodes[0], s.nodes[1]
-	if s.linked || !s.cable || !a.up || !b.up || !a.core.Quiet() || !b.core.Quiet() {
+	if s.linked || !s.cable || !a.up || !b.up || a.core.Problem() != nil || b.core.Problem() != nil || !a.core.Quiet() || !b.core.Quiet() {
 		return
 	}
 	for i, n := range s.nodes {
@@ -316,7 +322,7 @@ func (s *sim) runOp(n *simNode, i int) {
 	n.ops = append(n.ops[:i], n.ops[i+1:]...)
 	a := op.a
 	first, count := int(a.Range.Off/block.Size), int(a.Range.Len/block.Size)
-	if s.diskFails(n, a) {
+	if s.diskFails(n, a) || s.metaFails(n, a) {
 		return
 	}
 	switch op.a.Kind {
@@ -421,6 +427,9 @@ func (s *sim) crash(n *simNode, power bool) {
 		s.losePromised(s.nodes[1-n.id])
 	}
 	n.up, n.core = false, nil
+	if n.record != nil {
+		n.reg.Record = *n.record // the disk comes back as it was
+	}
 	s.cut()
 }
 
@@ -464,7 +473,7 @@ func (s *sim) step(calm bool) {
 		}
 	case k < 920:
 		if n.up && n.core.Problem() != nil {
-			s.replace(n)
+			s.failed(n)
 		} else {
 			s.agent(n)
 		}
@@ -524,7 +533,7 @@ func (s *sim) step(calm bool) {
 }
 
 func TestSimulation(t *testing.T) {
-	var writes, acked, elected, synced, refused, held, broken, passed, omitted, mended, early, shorn, verifies, same, logged, paged, crashed, pulled, asked, enlarged int
+	var writes, acked, elected, synced, refused, held, broken, passed, remote, omitted, mended, early, shorn, verifies, same, logged, paged, crashed, pulled, asked, enlarged int
 	for i := range *simSeeds {
 		seed := *simFirst + int64(i)
 		s := newSimOf(t, seed, smallRoom(seed))
@@ -549,6 +558,7 @@ func TestSimulation(t *testing.T) {
 		held += s.held
 		broken += s.broken
 		omitted += s.omitted
+		remote += s.remote
 		passed += s.passedOn
 		mended += s.mended
 		early += s.early
@@ -564,9 +574,9 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests, %d answered, %d reigns, %d comparisons of replicas, %d late messages refused, %d times without a lease, "+
-		"%d disk failures, %d writes that failed and were passed on, %d times blocks left out of a resync, %d reads mended, %d writes completed before the peer had them, %d of them lost in a take-over, "+
+		"%d disk failures, %d writes that failed and were passed on, %d looks at a Primary without a disk, %d times blocks left out of a resync, %d reads mended, %d writes completed before the peer had them, %d of them lost in a take-over, "+
 		"%d crashes of a Primary, %d transactions of its log, %d saves of pages, %d times pulled ahead",
-		writes, acked, elected, synced, refused, held, broken, passed, omitted, mended, early, shorn, crashed, logged, paged, pulled)
+		writes, acked, elected, synced, refused, held, broken, passed, remote, omitted, mended, early, shorn, crashed, logged, paged, pulled)
 	t.Logf("%d growths begun, %d times a node took a larger size", asked, enlarged)
 	t.Logf("%d verifies to the end, %d bytes found equal by checksums", verifies, same)
 }
