@@ -159,6 +159,10 @@ func (r *replicator) report() failover.ReplicaReport {
 		out.MayLack = v.MayLack.String()
 	}
 	if v.Problem != nil {
+		out.MayYield, out.Remote = v.MayYield, v.Remote
+		if v.Primary {
+			out.Record = r.register.Record
+		}
 		out.Problem = v.Problem.Error()
 	}
 	if v.Primary && r.promise > v.Reign && !v.Connected {

@@ -130,6 +130,11 @@ func (a *application) write(r *replicator, at block.Range, op core.Op, fua bool)
 // read asks the disk first; the answer counts only while the lease is held.
 func (a *application) read(r *replicator, at block.Range) {
 	q := a.b.w.truth.read(a.b, at)
+	if r.core.Remote() {
+		r.w.stats.Remote++
+		a.readElsewhere(r, q)
+		return
+	}
 	r.atDisk(r.latency(at.Len), &diskOp{}, func(error) {
 		if r.b.badReads > 0 {
 			r.b.badReads--

@@ -292,6 +292,10 @@ func (r *replicator) promote(chosen arbiter.Accepted, birth bool, done func(err 
 
 func (r *replicator) promoteNow(chosen arbiter.Accepted, birth bool, done func(err string)) {
 	already := r.core.View(0).Primary
+	if r.core.Remote() {
+		done("")
+		return
+	}
 	version, err := r.core.Promote(r.b.clock(), chosen, birth)
 	if err != nil {
 		r.run()

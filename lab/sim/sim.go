@@ -69,6 +69,7 @@ type Stats struct {
 	Compared  int     // both disks, byte by byte
 	Placed    int     // acknowledged blocks looked for on a disk
 	Forgotten int     // unflushed writes that a power cut took, as it may
+	Remote    int     // reads of a Primary without a disk
 	Held      int     // reads held because the lease was out
 	Late      int     // messages of dead connections, all refused
 	Logged    int     // transactions of the activity log
@@ -103,6 +104,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Placed += o.Placed
 	s.Forgotten += o.Forgotten
 	s.Held += o.Held
+	s.Remote += o.Remote
 	s.Late += o.Late
 	s.Torn += o.Torn
 	s.Logged += o.Logged

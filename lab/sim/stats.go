@@ -10,8 +10,8 @@ import (
 func (s *Stats) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d seeds, %.1f simulated hours, %d events\n", s.Seeds, s.Simulated.Hours(), s.Events)
-	fmt.Fprintf(&b, "application: %d writes acknowledged, %d flushes, %d reads (%d of them held while the lease was out)\n",
-		s.Writes, s.Flushes, s.Reads, s.Held)
+	fmt.Fprintf(&b, "application: %d writes acknowledged, %d flushes, %d reads (%d of them held while the lease was out, %d answered through the peer without a disk)\n",
+		s.Writes, s.Flushes, s.Reads, s.Held, s.Remote)
 	fmt.Fprintf(&b, "pair: %d reigns, %d resyncs, %d activity log transactions, %d metadata updates cut in the middle, %d late messages refused\n",
 		s.Reigns, s.Resyncs, s.Logged, s.Torn, s.Late)
 	fmt.Fprintf(&b, "checks: %d reads, %d acknowledged writes and blocks looked for on a disk, %d times both disks byte by byte\n",

@@ -118,7 +118,10 @@ func (t *truth) answered(r *replicator, q *request, err error) {
 // inSync returns R: the nodes that must have what is acknowledged at r now.
 func (t *truth) inSync(r *replicator) arbiter.Set {
 	own := r.core.View(0).Chosen
-	set := arbiter.Only(r.b.id) | own.Set
+	set := own.Set
+	if !r.core.Remote() {
+		set |= arbiter.Only(r.b.id)
+	}
 	if reigns(r.b.id, t.chosen.Epoch) && !(t.byHand && own.Newer(t.chosen)) {
 		set |= t.chosen.Set
 	}

@@ -133,6 +133,13 @@ func (w *world) put(to arbiter.NodeID, q question, answer func(failover.Event)) 
 		return
 	}
 	ev, changed := q.change(b.clock(), &r.register)
+	if a, ok := ev.(failover.AcceptedBy); ok && r.core.Problem() != nil && a.Proposal.Epoch.Owner() == to {
+		a.Reply.Volatile = true
+		r.core.Accepted(b.clock(), r.register.Record)
+		r.run()
+		answer(a)
+		return
+	}
 	r.stableRecord(changed, func() { answer(ev) })
 }
 

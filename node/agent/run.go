@@ -156,6 +156,7 @@ func (w *wiring) machineConfig(vol config.Volume) failover.Config {
 		SelfName: w.cfg.Node, PeerName: w.cfg.Peer().Name, Volume: vol.Name, Links: w.cfg.LinkNames(),
 		Heartbeat: t.Heartbeat, MinorBeats: t.MinorBeats, Major: t.Major, Lease: t.Lease, Renew: t.Renew,
 		BootWait: t.BootWait, StepTimeout: t.StepTimeout, TakeoverUnderA: vol.TakeoverUnderA == config.TakeoverAllow,
+		StayDiskless:   vol.OnDiskFailure == config.DiskFailureStay,
 		CongestionFill: vol.CongestionFill}
 	c.WitnessName = w.cfg.ArbiterName()
 	return c

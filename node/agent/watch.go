@@ -211,6 +211,8 @@ func report(s control.VolumeState) failover.ReplicaReport {
 		Epoch:          s.Epoch,
 		Record:         s.Record,
 		Chosen:         s.Chosen,
+		MayYield:       s.MayYield,
+		Remote:         s.Remote,
 		WantShrink:     s.WantShrink,
 		ReadyToGrow:    s.ReadyToGrow,
 		CrashedPrimary: s.CrashedPrimary,

@@ -266,6 +266,9 @@ func checkVolumes(c *Config, r *reader) {
 		if !slices.Contains([]string{IOErrorMend, IOErrorDetach, IOErrorPassOn}, v.OnIOError) {
 			r.mistake(path+".on-io-error", "%q is neither %s, %s nor %s", v.OnIOError, IOErrorMend, IOErrorDetach, IOErrorPassOn)
 		}
+		if v.OnDiskFailure != DiskFailureHandOver && v.OnDiskFailure != DiskFailureStay {
+			r.mistake(path+".on-disk-failure", "%q is neither %s nor %s", v.OnDiskFailure, DiskFailureHandOver, DiskFailureStay)
+		}
 		if v.DiskTimeout != 0 {
 			r.between(path+".disk-timeout", v.DiskTimeout, time.Second, 10*time.Minute)
 		}

@@ -107,6 +107,8 @@ type Volume struct {
 	DiskTimeout time.Duration `mapstructure:"disk-timeout"`
 	// OnIOError is one of IOErrorMend, IOErrorDetach and IOErrorPassOn.
 	OnIOError string `mapstructure:"on-io-error"`
+	// OnDiskFailure is one of DiskFailureHandOver and DiskFailureStay.
+	OnDiskFailure string `mapstructure:"on-disk-failure"`
 	// Protocol is A, B or C. TakeoverUnderA is one of TakeoverRefuse and TakeoverAllow.
 	Protocol       string `mapstructure:"protocol"`
 	TakeoverUnderA string `mapstructure:"takeover-under-a"`
@@ -150,6 +152,12 @@ const (
 	IOErrorMend   = "mend"
 	IOErrorDetach = "detach"
 	IOErrorPassOn = "pass-on"
+)
+
+// What on-disk-failure may be.
+const (
+	DiskFailureHandOver = "hand-over"
+	DiskFailureStay     = "stay"
 )
 
 // What on-congestion may be.

@@ -128,18 +128,21 @@ type PeerReport struct {
 
 // ReplicaReport is the local replica, reduced to what decisions need.
 type ReplicaReport struct {
-	Usable         bool   // attached to a good disk with metadata
-	Problem        string // why not
-	Created        bool   // never used in any reign
-	Blank          bool   // Created, and so is the connected peer's
-	DiskWhole      bool   // not Inconsistent, not Diskless
-	Primary        bool
-	Epoch          arbiter.Epoch // of the reign it serves
-	Record         arbiter.Record
-	Chosen         arbiter.Accepted
-	WantShrink     bool
-	ReadyToGrow    bool
-	CrashedPrimary bool
+	Usable    bool   // attached to a good disk with metadata
+	Problem   string // why not
+	Created   bool   // never used in any reign
+	Blank     bool   // Created, and so is the connected peer's
+	DiskWhole bool   // not Inconsistent, not Diskless
+	Primary   bool
+	Epoch     arbiter.Epoch // of the reign it serves
+	Record    arbiter.Record
+	Chosen    arbiter.Accepted
+	// MayYield: this Primary's disk failed, and it can go on through the peer's once
+	// the peer alone is in the set. Remote: so it does.
+	MayYield, Remote bool
+	WantShrink       bool
+	ReadyToGrow      bool
+	CrashedPrimary   bool
 	// MayLack is the protocol, A or B, under which the last Primary that this
 	// replica followed completed writes that may not be here; empty: none.
 	MayLack string

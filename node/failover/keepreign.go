@@ -22,6 +22,9 @@ func (m *Machine) resume() {
 		return
 	}
 	m.send(m.prop.Resume(m.replica.Record))
+	if !m.replica.Usable {
+		m.prop.Mute() // the record is in memory only
+	}
 	m.send(m.prop.Confirm(m.replica.Chosen))
 	m.before = m.replica.Epoch
 	m.role, m.refusal, m.told, m.nextRenew = RoleTakingOver, "", m.replica.Chosen, m.now
@@ -42,6 +45,7 @@ func (m *Machine) keepReign() {
 	m.renew()
 	m.adjustSet()
 	m.tellChosen()
+	m.throughPeer()
 	m.reelect()
 	m.reseat()
 	switch {
@@ -73,12 +77,6 @@ func (m *Machine) lost() string {
 	default:
 		return ""
 	}
-}
-
-// diskLost reports whether the disk failed here while the peer could go on. With
-// a set of this node alone nobody could, and what can still be read is served.
-func (m *Machine) diskLost() bool {
-	return m.replicaSeen && m.replica.Primary && !m.replica.Usable && m.prop.Chosen().Set == arbiter.Both
 }
 
 func (m *Machine) needsLease() bool { return m.prop.NeedsLease() && !m.forced }
@@ -125,6 +123,8 @@ func (m *Machine) adjustSet() {
 	}
 	if m.replicaSeen && m.replica.Primary && m.replica.Epoch == m.prop.Epoch() {
 		switch {
+		case m.replica.MayYield:
+			m.send(m.prop.Yield())
 		case m.replica.WantShrink:
 			m.send(m.prop.Shrink())
 		case m.mayGrow():
@@ -165,8 +165,11 @@ func (m *Machine) tellChosen() {
 }
 
 func (m *Machine) setReason(s arbiter.Set) string {
-	if s == arbiter.Both {
+	switch s {
+	case arbiter.Both:
 		return m.cfg.PeerName + " holds every write again"
+	case arbiter.Only(m.peerID()):
+		return "the disk of " + m.cfg.SelfName + " failed"
 	}
 	return m.cfg.PeerName + " does not take part in writes"
 }
@@ -193,7 +196,7 @@ func (m *Machine) cannotGive() string {
 	switch {
 	case !m.det.alive:
 		return m.cfg.PeerName + " is silent; nothing can be handed to it"
-	case m.prop.Chosen().Set != arbiter.Both:
+	case !m.prop.Chosen().Set.Has(m.peerID()):
 		return fmt.Sprintf("%s is not in sync yet; wait with `gemel volume wait-sync %s`", m.cfg.PeerName, m.cfg.Volume)
 	case !m.replica.Connected:
 		return "the replication connection to " + m.cfg.PeerName + " is down; see `gemel status`"

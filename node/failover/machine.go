@@ -76,6 +76,10 @@ type Machine struct {
 	afterStep string        // error of the step that made us leave; empty for a planned leave
 	giveUpAt  time.Duration // with afterStep: when the peer is not waited for any more
 
+	diskFailed time.Duration // since when this Primary's disk has failed; zero: it has not
+	remote     bool          // it goes on through the peer's disk, and history knows
+	giveAt     time.Duration // when the hand-over of that is tried next
+
 	order      Order         // operator's order being carried out; ID zero: none
 	orderUntil time.Duration // when it is answered with a time-out
 }
@@ -174,6 +178,7 @@ func (m *Machine) takeReplica(r ReplicaReport) {
 		m.note(Note{Kind: "replicator.up", Text: "The replicator answers again."})
 	}
 	m.replica, m.replicaSeen, m.replicaDown = r, true, ""
+	m.watchDisk()
 	if r.Primary {
 		m.survives = r.Survives
 	} else {

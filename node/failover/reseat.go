@@ -28,7 +28,7 @@ const phaseAwaiting = "serving; waits for the replicator to come back"
 
 // missReplica begins the wait.
 func (m *Machine) missReplica() {
-	if m.role != RoleServing || !m.survives || m.away != 0 || m.seated != 0 && m.now-m.seated < seatAgain {
+	if m.role != RoleServing || !m.survives || m.remote || m.away != 0 || m.seated != 0 && m.now-m.seated < seatAgain {
 		return
 	}
 	m.away = m.now

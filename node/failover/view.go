@@ -66,6 +66,9 @@ type Config struct {
 	// TakeoverUnderA lets a node that may lack writes of protocol A take over
 	// without an operator's word.
 	TakeoverUnderA bool
+	// StayDiskless keeps a volume here whose disk failed, as long as the peer's
+	// disk serves it; else it is handed over.
+	StayDiskless bool
 	// CongestionFill bounds what such a take-over can lose; in words.
 	CongestionFill string
 }
@@ -101,6 +104,9 @@ func (m *Machine) phase() string {
 		}
 		if m.awaits() {
 			return phaseAwaiting
+		}
+		if m.remote {
+			return phaseRemote + m.cfg.PeerName
 		}
 		return "serving"
 	case RoleCampaigning:

@@ -23,6 +23,7 @@ type world struct {
 
 	protocol string // weaker than C: what a follower notes that it may lack
 	allowA   bool   // take-over under protocol A
+	stay     bool   // on-disk-failure
 }
 
 // voter is a register with its storage and its power.
@@ -78,7 +79,7 @@ func (w *world) config(id arbiter.NodeID) Config {
 	return Config{Self: id, SelfName: names[id], PeerName: names[1-id], WitnessName: "witness", Volume: "data",
 		Links: []string{"private", "lan"}, Heartbeat: 250 * time.Millisecond, MinorBeats: 3, Major: 2 * time.Second,
 		Lease: term, Renew: 500 * time.Millisecond, BootWait: 5 * time.Second, StepTimeout: 30 * time.Second,
-		TakeoverUnderA: w.allowA, CongestionFill: "16MiB"}
+		TakeoverUnderA: w.allowA, StayDiskless: w.stay, CongestionFill: "16MiB"}
 }
 
 func (w *world) powerOn(id arbiter.NodeID) {
@@ -162,6 +163,7 @@ func (w *world) act(b *box, a Action) {
 	case SendAccept:
 		w.ask(b, a.Voter, func(v *voter) Event {
 			reply, _ := v.reg.Accept(w.now, a.Proposal)
+			reply.Volatile = a.Voter == b.id && !b.replica.Usable
 			return AcceptedBy{Voter: a.Voter, Proposal: a.Proposal, Reply: reply}
 		}, AcceptedBy{Voter: a.Voter, Proposal: a.Proposal, Unreachable: true})
 	case SendRenew:
@@ -253,6 +255,7 @@ func (w *world) run(b *box, a Run) string {
 			p.replica.MayLack = "" // all is flushed, and the peer is told
 		}
 		b.replica.Primary, b.replica.Epoch, b.replica.WantShrink, b.replica.ReadyToGrow = false, 0, false, false
+		b.replica.MayYield, b.replica.Remote = false, false
 	}
 	return ""
 }
@@ -323,7 +326,7 @@ func (w *world) replicas() {
 			b.linked = 0
 			continue
 		}
-		up := p.up && !p.dead && p.replica.Usable && b.replica.Usable && !w.cut[[2]arbiter.NodeID{b.id, p.id}] && !w.cut[[2]arbiter.NodeID{p.id, b.id}] &&
+		up := p.up && !p.dead && p.replica.Usable && (b.replica.Usable || b.replica.MayYield) && !w.cut[[2]arbiter.NodeID{b.id, p.id}] && !w.cut[[2]arbiter.NodeID{p.id, b.id}] &&
 			!p.replica.Primary && p.reg.Record.Promised <= b.replica.Epoch
 		inForce := b.replica.Chosen.Set | b.reg.Record.Accepted.Set
 		switch {
@@ -333,6 +336,7 @@ func (w *world) replicas() {
 				b.replica.NewerPromise = p.reg.Record.Promised
 			}
 			b.linked, b.replica.ReadyToGrow = 0, false
+			b.replica.MayYield, b.replica.Remote = false, false
 			b.replica.WantShrink = inForce.Has(p.id) && b.replica.Usable
 			b.replica.Connected = false
 		case b.linked == 0:
@@ -344,6 +348,7 @@ func (w *world) replicas() {
 		case w.now-b.linked > 400*time.Millisecond && !b.replica.WantShrink:
 			b.replica.ReadyToGrow = !b.replica.Chosen.Set.Has(p.id)
 			p.replica.DiskWhole, p.replica.Created, p.replica.CrashedPrimary = true, false, false
+			b.replica.Remote = b.replica.MayYield && b.replica.Chosen.Set == arbiter.Only(p.id)
 		}
 	}
 }

@@ -176,11 +176,18 @@ func (p *Proposer) Mute() { p.mute = true }
 
 func (p *Proposer) change(set arbiter.Set, busy bool) []Message {
 	settled := !p.hasPending() && p.chosen.Set == set
-	if p.state != Reigning || p.superseded || busy || settled {
+	if p.state != Reigning || p.superseded || busy || settled || p.yielded() {
 		return nil
 	}
 	p.propose(set)
 	return p.Retry()
+}
+
+// yielded reports whether this node left the set in this reign. It is not taken
+// back in it: whatever its disk holds, nothing that was acknowledged since is on it.
+func (p *Proposer) yielded() bool {
+	newest := p.newest()
+	return newest.Version != 0 && !newest.Set.Has(p.self)
 }
 
 // propose makes set the pending one under the next version.

@@ -11,10 +11,11 @@ import (
 
 // court is three real registers that answer at once unless they are down.
 type court struct {
-	t    *testing.T
-	regs [3]arbiter.Register
-	down [3]bool
-	now  time.Duration
+	t      *testing.T
+	regs   [3]arbiter.Register
+	down   [3]bool
+	failed bool // the disk of node 0
+	now    time.Duration
 }
 
 func newCourt(t *testing.T) *court {
@@ -48,6 +49,7 @@ func (c *court) answer(p *reign.Proposer, m reign.Message) []reign.Message {
 		return p.Promise(m.Voter, m.Epoch, reply)
 	}
 	reply, _ := c.regs[m.Voter].Accept(c.now, m.Proposal)
+	reply.Volatile = c.failed && m.Voter == 0
 	return p.Accepted(m.Voter, m.Proposal, reply)
 }
 
@@ -361,5 +363,47 @@ func TestBrokenOffBirthGoesAboveAHigherPromise(t *testing.T) {
 	c.campaign(&p, 9)
 	if p.State() != reign.Reigning || !p.Birth() {
 		t.Fatalf("%v, refusal %+v", p.State(), p.Refusal())
+	}
+}
+
+// TestYield: a node whose disk failed leaves the set to its peer. Its own
+// register does not count in that, and it does not come back in the same reign.
+func TestYield(t *testing.T) {
+	c, p := pair(t)
+	c.failed = true
+	c.down[arbiter.Witness] = true
+	c.ask(&p, p.Yield())
+	if p.Chosen().Set != arbiter.Both {
+		t.Fatalf("chosen by the peer alone: %+v", p.Chosen())
+	}
+	c.down[arbiter.Witness] = false
+	c.ask(&p, p.Retry())
+	if p.Chosen().Set != arbiter.Only(1) || !p.NeedsLease() {
+		t.Fatalf("chosen %+v", p.Chosen())
+	}
+	if p.Yield() != nil || p.Shrink() != nil || p.Grow() != nil {
+		t.Error("it comes back")
+	}
+	again := reign.New(0, true)
+	messages := again.Resume(c.regs[0].Record)
+	again.Mute()
+	c.down[arbiter.Witness] = true
+	c.ask(&again, messages)
+	if again.Chosen().Version != 0 || again.Shrink() != nil {
+		t.Errorf("after a restart of the agent: chosen %+v by two of which one cannot keep it", again.Chosen())
+	}
+	other := reign.New(1, true)
+	c.campaign(&other, 3)
+	if other.State() != reign.Reigning && other.Refusal().Kind == reign.Outdated {
+		t.Errorf("the peer cannot be elected: %v", other.Refusal())
+	}
+}
+
+func TestYieldNeedsBoth(t *testing.T) {
+	c, p := pair(t)
+	c.down[1] = true
+	c.ask(&p, p.Shrink())
+	if p.Yield() != nil {
+		t.Error("a set without the peer was left to it")
 	}
 }

@@ -33,6 +33,11 @@ type VolumeState struct {
 	// step; empty when it can.
 	Problem string `json:"problem,omitempty"`
 
+	// MayYield: the disk failed, and this Primary can go on through the peer's once
+	// the peer alone is recorded in the set. Remote: so it does.
+	MayYield bool `json:"may_yield,omitempty"`
+	Remote   bool `json:"remote,omitempty"`
+
 	Role       string `json:"role"`
 	Disk       string `json:"disk"`
 	PeerDisk   string `json:"peer_disk"`

@@ -279,7 +279,7 @@ func toWire(m *core.Msg) wire.Header {
 		putWaits(&h, m)
 	case core.Bits:
 		h.ID, h.Offset, h.Span = 0, int64(m.ID)*64*block.Size, uint32(len(m.Words))*64*block.Size
-	case core.End:
+	case core.End, core.Entrust:
 		h.ID = uint64(m.Gen)
 	case core.Terms, core.TermsAck:
 		h.ID, h.Code = 0, uint32(m.ID)
@@ -318,6 +318,8 @@ var words = [...]struct {
 	core.Ask:         {t: wire.TypeAsk},
 	core.Sums:        {t: wire.TypeSums},
 	core.VerifyNote:  {t: wire.TypeVerify},
+	core.Entrust:     {t: wire.TypeEntrust},
+	core.EntrustAck:  {t: wire.TypeEntrust, f: wire.FlagReply},
 	core.Grow:        {t: wire.TypeGrow},
 	core.Met:         {t: wire.TypeMet},
 	core.MetAck:      {t: wire.TypeMet, f: wire.FlagReply},
@@ -374,6 +376,11 @@ func tendedFrom(m *link.Message, out core.Msg) (core.Msg, error) {
 	switch m.Type {
 	case wire.TypeMet:
 		out.Kind = metKind(m.Flags)
+	case wire.TypeEntrust:
+		out.Kind, out.Gen = core.Entrust, block.Generation(m.ID)
+		if m.Flags&wire.FlagReply != 0 {
+			out.Kind = core.EntrustAck
+		}
 	case wire.TypeAsk:
 		out.Kind = core.Ask
 	case wire.TypeSums:

@@ -43,6 +43,15 @@ func (v *Volume) Accept(req arbiter.AcceptRequest) (reply arbiter.AcceptReply, e
 		return arbiter.AcceptReply{Record: v.register.Record, Refusal: RefusedNotReady}, nil
 	}
 	reply, changed := v.register.Accept(Now(), req.Accepted)
+	if v.core.Problem() != nil && req.Accepted.Epoch.Owner() == v.o.Node {
+		// Whether the disk keeps it nobody knows: the agent shall know, and not count it.
+		reply.Volatile = true
+		v.recordWanted++
+		v.metaReady.Signal()
+		v.core.Accepted(Now(), v.register.Record)
+		v.run()
+		return reply, nil
+	}
 	return reply, v.stableRecord(changed)
 }
 
@@ -52,6 +61,9 @@ func (v *Volume) Renew(req arbiter.RenewRequest) (reply arbiter.RenewReply, err 
 	v.mu.Lock()
 	defer v.unlock()
 	reply = v.register.Renew(Now(), req.Epoch, req.Term)
+	if v.core.Problem() != nil && req.Epoch.Owner() == v.o.Node {
+		return reply, nil // the own reign's, whose record is in memory at least
+	}
 	return reply, v.stableRecord(false)
 }
 
@@ -68,7 +80,9 @@ func (v *Volume) Release(req arbiter.ReleaseRequest) {
 func (v *Volume) Promote(req control.PromoteRequest) (control.PromoteReply, error) {
 	v.mu.Lock()
 	defer v.unlock()
-	if !v.core.View(0).Primary {
+	if w := v.core.View(0); w.Remote && w.Reign == req.Chosen.Epoch {
+		return v.export()
+	} else if !w.Primary {
 		if req.Forced { // a person's word against another one's
 			_, _ = v.core.Outdate(false) // what stands against it, Promote says
 			v.run()
@@ -169,7 +183,7 @@ func (v *Volume) named(err error) error {
 // the device is in use, and with ctx's error while writes are held.
 func (v *Volume) Demote(ctx context.Context, req control.DemoteRequest) error {
 	v.mu.Lock()
-	primary := v.core.View(0).Primary
+	primary, remote := v.core.View(0).Primary, v.core.Remote()
 	v.mu.Unlock()
 	if primary && req.Clean {
 		if err := v.hide(false); err != nil {
@@ -191,7 +205,7 @@ func (v *Volume) Demote(ctx context.Context, req control.DemoteRequest) error {
 	if !v.waitUntil(quietLimit, func() bool { return v.core.Quiet() || v.core.Problem() != nil }) {
 		return fmt.Errorf("volume %s: demote: the last writes did not end within %v", v.o.Name, quietLimit)
 	}
-	if !req.Clean { // it is out of the way, with a disk that failed as well
+	if !req.Clean || remote { // it is out of the way, with a disk that failed as well
 		return v.named(hidden)
 	}
 	return v.named(errors.Join(hidden, v.core.Problem()))
@@ -321,6 +335,10 @@ func (v *Volume) State() control.VolumeState {
 	}
 	if w.Problem != nil {
 		s.Problem = w.Problem.Error() + "; replace the device, then run `gemel volume create`"
+		if w.Primary {
+			s.Record = v.register.Record // it goes on from this one, and does not count it
+		}
+		s.MayYield, s.Remote = w.MayYield, w.Remote
 	}
 	s.Verify, s.Growth = v.verifyState(now), v.growState(&w)
 	if w.Resync.Running || w.Resync.Waiting != "" {

@@ -291,11 +291,16 @@ func (v *Volume) SizeBytes() int64 {
 func (v *Volume) ReadAt(p []byte, off int64) error {
 	v.mu.Lock()
 	ok := v.core.View(0).Primary && off >= 0 && off+int64(len(p)) <= v.core.View(0).Size
+	remote := v.core.Remote()
 	v.mu.Unlock()
 	if !ok {
 		return fmt.Errorf("volume %s: read %d+%d: %w, or the range is outside", v.o.Name, off, len(p), core.ErrNotPrimary)
 	}
+	if remote {
+		return v.readElsewhere(p, off, errRemote)
+	}
 	if err := v.o.Disk.ReadAt(p, off); err != nil {
+		v.o.Log(fmt.Sprintf("volume %s: %d bytes at %d cannot be read here; the peer is asked", v.o.Name, len(p), off), err)
 		return v.readElsewhere(p, off, err)
 	}
 	if v.readCounts(len(p)) {

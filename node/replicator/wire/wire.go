@@ -126,6 +126,11 @@ const (
 	TypeReadRequest Type = 48
 	TypeReadReply   Type = 49
 
+	// Entrust tells the Secondary that the Primary's disk failed: it holds the only
+	// copy from now on, and carries the generation ID. With FlagReply: it is
+	// recorded on stable storage.
+	TypeEntrust Type = 50
+
 	// Grow is a step towards a larger volume: Code says which (1 asks the Secondary
 	// how far it could grow, 2 its answer, 3 it is blank so far, 4 it is to take the
 	// size, 5 it has, 6 it cannot), ID is a size in bytes.
@@ -144,7 +149,7 @@ var typeNames = [...]string{
 	TypeResyncAck: "ResyncAck", TypeResyncDone: "ResyncDone", TypeState: "State",
 	TypePing: "Ping", TypePong: "Pong", TypeError: "Error",
 	TypeAsk: "Ask", TypeSums: "Sums", TypeVerify: "Verify", TypeMet: "Met",
-	TypeReadRequest: "ReadRequest", TypeReadReply: "ReadReply", TypeGrow: "Grow",
+	TypeReadRequest: "ReadRequest", TypeReadReply: "ReadReply", TypeEntrust: "Entrust", TypeGrow: "Grow",
 	TypeDiscard: "Discard", TypeWriteZeroes: "WriteZeroes", TypeProtocol: "Protocol", TypeReceived: "Received",
 }
 

@@ -136,7 +136,7 @@ func (c *Core) mended(now time.Duration, q *request, err error) {
 
 // serve reads for the Primary, at the Secondary.
 func (c *Core) serve(now time.Duration, m Msg) {
-	if c.phase != inSync || m.Range.Empty() || !m.Range.Aligned() || m.Range.Off < 0 || m.Range.Len > maxServed || m.Range.End() > c.meta.Size {
+	if c.phase != inSync || m.Range.Empty() || !m.Range.Aligned() || m.Range.Off < 0 || m.Range.Len > ServedMost || m.Range.End() > c.meta.Size {
 		c.disconnect(now, fmt.Errorf("the Primary asked for %d+%d, which cannot be served", m.Range.Off, m.Range.Len))
 		return
 	}

@@ -12,8 +12,9 @@ import (
 
 // Sizes and limits of what goes to the peer.
 const (
-	maxExtent    = 512 << 10 // bytes of one piece of a resync
-	maxServed    = 1 << 20   // bytes of one read served to a Primary whose disk failed
+	maxExtent = 512 << 10 // bytes of one piece of a resync
+	// ServedMost is how many bytes one read may ask the peer for.
+	ServedMost   = 1 << 20
 	minExtent    = 128 << 10 // wait for this much room rather than send crumbs
 	unstableMost = 8192      // ranges acknowledged without a barrier
 	wordsPerBits = 1024      // words of one Bits message, 8 KiB

@@ -167,7 +167,7 @@ func (s *sim) failed(n *simNode) {
 	if v.Remote {
 		s.remote++
 	}
-	if !v.Yields || s.rng.Intn(8) == 0 {
+	if !v.MayYield || s.rng.Intn(8) == 0 {
 		s.replace(n)
 		return
 	}

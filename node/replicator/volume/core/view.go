@@ -32,18 +32,18 @@ type View struct {
 	Frozen       string
 	Lease        time.Duration // boot time; ignored while the set is only this node
 	Problem      error
-	// Yields: the disk failed, and this Primary can go on through the peer's once
+	// MayYield: the disk failed, and this Primary can go on through the peer's once
 	// the peer alone is recorded. Remote: so it does.
-	Yields, Remote bool
-	OutOfSync      int64
-	Gen            block.Generations
-	Resync         Resync
-	Counters       Counters
-	Protocol       block.Protocol // wanted
-	InUse          block.Protocol // Primary: what writes wait for now
-	MayLack        block.Protocol // Secondary: under which the last Primary completed writes
-	Growth         Growth
-	Seq            uint64
+	MayYield, Remote bool
+	OutOfSync        int64
+	Gen              block.Generations
+	Resync           Resync
+	Counters         Counters
+	Protocol         block.Protocol // wanted
+	InUse            block.Protocol // Primary: what writes wait for now
+	MayLack          block.Protocol // Secondary: under which the last Primary completed writes
+	Growth           Growth
+	Seq              uint64
 }
 
 // Resync is a running resynchronisation.
@@ -75,7 +75,7 @@ func (c *Core) View(now time.Duration) View {
 	// A set without the peer, whose disk is the only good one, would help nobody.
 	v.WantShrink = c.primary && c.setHasPeer() && c.phase != inSync && c.problem == nil
 	v.Growth = Growth{Running: c.growth.running, To: c.growth.aim, Err: c.growth.err}
-	v.Yields, v.Remote = c.mayYield(), c.Remote()
+	v.MayYield, v.Remote = c.mayYield(), c.Remote()
 	v.PeerWhole = c.phase == inSync
 	v.Outdated = c.meta.Outdated
 	v.Yields = c.yields()
