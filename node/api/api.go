@@ -164,7 +164,9 @@ func (Unsupported) Protocol(context.Context, Caller, control.ProtocolRequest) er
 func (Unsupported) Resize(context.Context, Caller, control.GrowRequest) error { return errUnsupported }
 
 // Outdate refuses.
-func (Unsupported) Outdate(context.Context, Caller, control.OutdateRequest) error { return errUnsupported }
+func (Unsupported) Outdate(context.Context, Caller, control.OutdateRequest) error {
+	return errUnsupported
+}
 
 // GiveUp refuses.
 func (Unsupported) GiveUp(context.Context, Caller, control.GiveUpRequest) error {
