@@ -207,21 +207,21 @@ func slotOf(r *slotRead) Slot {
 }
 
 // learn adds what not every replica has to tell.
-func (o *Slot) learn(s *Superblock) {
-	if s.MayLack != block.ProtocolC {
-		o.MayLack = s.MayLack.String()
+func (s *Slot) learn(from *Superblock) {
+	if from.MayLack != block.ProtocolC {
+		s.MayLack = from.MayLack.String()
 	}
-	if v := s.Verify; v != (Verify{}) {
-		o.Verify = &VerifyDump{Running: v.Running, Paused: v.Paused, Repair: v.Repair, Pos: v.Pos, MaxRate: v.MaxRate, Found: v.Found}
+	if v := from.Verify; v != (Verify{}) {
+		s.Verify = &VerifyDump{Running: v.Running, Paused: v.Paused, Repair: v.Repair, Pos: v.Pos, MaxRate: v.MaxRate, Found: v.Found}
 	}
-	p := &s.Past
-	o.ReignStart, o.ReignEnd, o.Apart = when(p.ReignStart), when(p.ReignEnd), when(p.Apart)
-	o.PeerSequence, o.Said, o.Ending, o.Room, o.Moved = p.PeerSequence, p.Said, p.Ending, s.Room, s.Moved
+	p := &from.Past
+	s.ReignStart, s.ReignEnd, s.Apart = when(p.ReignStart), when(p.ReignEnd), when(p.Apart)
+	s.PeerSequence, s.Said, s.Ending, s.Room, s.Moved = p.PeerSequence, p.Said, p.Ending, from.Room, from.Moved
 	if p.Peer != [16]byte{} {
-		o.Peer = hex.EncodeToString(p.Peer[:])
+		s.Peer = hex.EncodeToString(p.Peer[:])
 	}
-	if s.Backing != [16]byte{} {
-		o.Backing = hex.EncodeToString(s.Backing[:])
+	if from.Backing != [16]byte{} {
+		s.Backing = hex.EncodeToString(from.Backing[:])
 	}
 }
 
