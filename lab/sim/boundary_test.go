@@ -11,7 +11,8 @@ import (
 
 // Crash at every write boundary of the metadata: a life without other faults
 // (birth, promotion, first sync, a lost peer and the rotation after it, a
-// resync's end, a switchover with its demotion and promotion) is played again
+// resync's end, two verifies, a replica that is invalidated and filled, a
+// switchover with its demotion and promotion) is played again
 // and again, and each time the power of one box fails before another request of
 // another update. Every subset of the sectors of that update that may have
 // reached the disk must open; then the pair lives on and must heal.
@@ -32,6 +33,9 @@ func life(id, update, request int, cut func(r *replicator)) Options {
 			mend := w.cut(Fault{Kind: CutCables})
 			w.after(1500*time.Millisecond, mend)
 		})
+		w.after(8300*time.Millisecond-w.now, func() { w.verify(Fault{Kind: Verify}) })
+		w.after(8600*time.Millisecond-w.now, func() { w.verify(Fault{Kind: Verify, N: 8}) })
+		w.after(6500*time.Millisecond-w.now, func() { w.invalidate(w.boxes[1]) })
 		w.after(9*time.Second-w.now, func() {
 			for _, b := range w.boxes {
 				if b.agent != nil {
@@ -50,7 +54,14 @@ func TestCrashAtEveryMetadataRequest(t *testing.T) {
 	script := whole.script
 	whole.script = func(w *world) {
 		script(w)
-		w.after(plan.Length-w.now, func() { updates = [2]int{w.boxes[0].updates, w.boxes[1].updates} })
+		w.after(plan.Length-w.now, func() {
+			updates = [2]int{w.boxes[0].updates, w.boxes[1].updates}
+			for what := range updateKinds {
+				if w.updated[what] == 0 {
+					t.Errorf("the life has no update of %s", updateNames[what])
+				}
+			}
+		})
 	}
 	if r := Run(plan, whole); r.Violation != nil || r.Stats.Reigns < 2 || r.Stats.Resyncs < 3 {
 		t.Fatalf("the life without a cut: %v, %d reigns, %d resyncs", r.Violation, r.Stats.Reigns, r.Stats.Resyncs)

@@ -74,6 +74,7 @@ func (r *replicator) keepMeta() {
 
 func (r *replicator) saveBitmap() {
 	r.saveWanted, r.metaBusy = false, true
+	r.w.updated[updateBitmap]++
 	words := r.core.Bitmap()
 	words = append(words, make([]uint64, max(r.store.Words()-len(words), 0))...)[:r.store.Words()]
 	r.update(func() error {
@@ -87,6 +88,7 @@ func (r *replicator) saveBitmap() {
 func (r *replicator) savePages() {
 	r.pagesWanted, r.metaBusy = false, true
 	pages := r.core.Pages()
+	r.w.updated[updatePages]++
 	r.update(func() error { return volume.SavePages(r.store, pages) },
 		func(err error) { r.core.PagesSaved(r.b.clock(), err) })
 }
@@ -96,6 +98,7 @@ func (r *replicator) savePages() {
 func (r *replicator) writeLog() {
 	t := r.core.Transaction()
 	r.w.stats.Logged++
+	r.w.updated[updateLog]++
 	run := func() error { return r.store.WriteLog(t) }
 	if r.cutHere(run) {
 		return
@@ -116,6 +119,7 @@ func (r *replicator) writeMeta() {
 			volume.Remember(s, m)
 			s.Register = record
 			volume.Stamp(&old, s, peer, wall)
+			r.w.update(&old, s)
 		})
 	}, func(err error) {
 		r.metaWritten, r.recordStable = version, number
@@ -126,6 +130,33 @@ func (r *replicator) writeMeta() {
 		}
 		r.core.Persisted(r.b.clock(), version, err)
 	})
+}
+
+// What an update of the metadata is about.
+const (
+	updateBitmap = iota
+	updatePages
+	updateLog
+	updateRegister
+	updateGeneration
+	updateFlags
+	updateVerify
+	updatePast
+	updateKinds
+)
+
+var updateNames = [updateKinds]string{"the whole bitmap", "pages of the bitmap", "the activity log", "the register",
+	"generations", "flags", "a verify's state", "what the replica knows of its past"}
+
+// update counts what changes in a superblock.
+func (w *world) update(old, next *meta.Superblock) {
+	for what, changed := range map[int]bool{updateRegister: old.Register != next.Register,
+		updateGeneration: old.Generation != next.Generation, updateFlags: old.Flags != next.Flags,
+		updateVerify: old.Verify != next.Verify, updatePast: old.Past != next.Past} {
+		if changed {
+			w.updated[what]++
+		}
+	}
 }
 
 // update runs one update of the metadata.

@@ -161,8 +161,9 @@ type world struct {
 	cutResync []Fault
 	done      bool
 	audit     audit
-	served    time.Duration // when somebody was last seen to serve
-	keep      bool          // the story
+	updated   [updateKinds]int // metadata, by what changed
+	served    time.Duration    // when somebody was last seen to serve
+	keep      bool             // the story
 	story     []string
 	failed    *Violation
 }
