@@ -44,7 +44,7 @@ func Dial(dir string) (*Client, error) {
 }
 
 // Close gives up what belongs to the connection; the keeper keeps it.
-func (c *Client) Close() { c.conn.Close() }
+func (c *Client) Close() { _ = c.conn.Close() } // nothing is buffered
 
 // Keep gives a copy of the descriptor to the keeper, with a note of at most 2 KiB.
 func (c *Client) Keep(name string, fd int, note []byte) error {

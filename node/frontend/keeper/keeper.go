@@ -91,7 +91,7 @@ func Serve(ctx context.Context, dir string) error {
 	}
 	s := &server{files: map[string]*kept{}, conns: map[*net.UnixConn]bool{}}
 	s.quiet = time.AfterFunc(idle, func() { s.leave(l) })
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	var all sync.WaitGroup
 	for {
@@ -114,7 +114,7 @@ func listen(dir string) (*net.UnixListener, error) {
 	}
 	path := SocketIn(dir)
 	if c, err := net.Dial("unixpacket", path); err == nil {
-		c.Close()
+		_ = c.Close()
 		return nil, errors.New("another keeper answers there")
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -133,7 +133,7 @@ func (s *server) leave(l *net.UnixListener) {
 	defer s.mu.Unlock()
 	if len(s.conns)+len(s.files) == 0 {
 		s.left = true
-		l.Close()
+		_ = l.Close()
 	}
 }
 
@@ -141,7 +141,7 @@ func (s *server) admit(c *net.UnixConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.left {
-		c.Close()
+		_ = c.Close()
 		return false
 	}
 	s.conns[c] = true
@@ -156,7 +156,7 @@ func (s *server) end() {
 	s.left = true
 	s.quiet.Stop()
 	for c := range s.conns {
-		c.Close()
+		_ = c.Close()
 	}
 	for name := range s.files {
 		s.forget(name)
@@ -182,7 +182,7 @@ func (s *server) talk(c *net.UnixConn) {
 			break
 		}
 	}
-	c.Close()
+	_ = c.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"syscall"
@@ -33,7 +34,7 @@ func Ensure(program string, args []string, dir string) (*Client, error) {
 		}
 		select {
 		case failed := <-ended:
-			return nil, fmt.Errorf("the keeper ended at once (%v): %w", failed, err)
+			return nil, fmt.Errorf("the keeper ended at once: %w", errors.Join(failed, err))
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(end) {
