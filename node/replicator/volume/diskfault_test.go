@@ -104,6 +104,20 @@ func TestBadBlocksAreReadFromThePeerAndMended(t *testing.T) {
 	p.identical()
 }
 
+// TestBadBlocksOfZeroesAreMended: an answer has no shorter form for zeroes, as a resync has.
+func TestBadBlocksOfZeroesAreMended(t *testing.T) {
+	p := syncedPair(t, 0)
+	p.faulty[0].set(func() { p.faulty[0].bad = block.Range{Off: 8 << 20, Len: 4096} })
+	got := bytes.Repeat([]byte{1}, 4096)
+	if err := p.v[0].ReadAt(got, 8<<20); err != nil || !bytes.Equal(got, make([]byte, 4096)) {
+		t.Fatalf("read over a bad block of zeroes: %v", err)
+	}
+	if s := p.v[0].State(); s.Problem != "" || s.Counters.Mended != 4096 {
+		t.Errorf("after mending: problem %q, mended %d bytes", s.Problem, s.Counters.Mended)
+	}
+	p.identical()
+}
+
 func TestBadBlocksWithoutPeerAreAnError(t *testing.T) {
 	p := syncedPair(t, 0)
 	p.pull(true)

@@ -37,7 +37,7 @@ func (v *Volume) queue(m core.Msg) {
 		switch {
 		case m.Kind == core.Sums:
 			o.body = pay.sums
-		case pay.blank: // a resync found zeroes
+		case pay.blank && m.Kind == core.ResyncData: // a resync found zeroes
 			o.header.Flags |= wire.FlagZero
 			o.body = nil
 		default:
