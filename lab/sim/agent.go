@@ -28,7 +28,7 @@ func newAgent(b *box) *agent {
 	a := &agent{b: b, w: b.w, m: failover.New(failover.Config{
 		Self: b.id, SelfName: names[b.id], PeerName: names[1-b.id], WitnessName: names[2], Volume: "data",
 		Links: []string{"private", "lan"}, Heartbeat: heartbeat, MinorBeats: 3, Major: major, Lease: leaseTerm,
-		TakeoverUnderA: b.w.plan.TakeoverUnderA, Renew: renewEvery, BootWait: bootWait, StepTimeout: stepTimeout})}
+		TakeoverUnderA: b.w.plan.TakeoverUnderA, StayDiskless: b.w.plan.Seed%2 == 0, Renew: renewEvery, BootWait: bootWait, StepTimeout: stepTimeout})}
 	a.after(0, a.tick)
 	a.after(b.dice.span(0, heartbeat), a.beat)
 	a.after(0, a.poll)
