@@ -17,7 +17,7 @@ func (r *replicator) digest(a *core.Action) {
 		data := make([]byte, at.Len)
 		err := r.b.disk.ReadAt(data, at.Off)
 		if s := r.sums[id]; s != nil {
-			s.own = digest.Append(nil, data)
+			s.own = digest.Append(nil, data, &digest.Key{})
 		}
 		r.payloads[id] = data
 		r.core.LocalDone(r.b.clock(), id, err)

@@ -2,6 +2,7 @@ package digest
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand"
 	"slices"
 	"testing"
@@ -32,7 +33,7 @@ func TestDifferNamesExactlyTheBlocksThatDiffer(t *testing.T) {
 		for _, i := range c.changed {
 			other[i*block.Size+i*400] ^= 1 // one bit
 		}
-		if got := Differ(Append(nil, data), Append(nil, other), r); !slices.Equal(got, c.want) {
+		if got := Differ(Append(nil, data, &Key{}), Append(nil, other, &Key{}), r); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -40,7 +41,7 @@ func TestDifferNamesExactlyTheBlocksThatDiffer(t *testing.T) {
 
 func TestDifferTakesAMissingSumForADifference(t *testing.T) {
 	r := block.Range{Len: 3 * block.Size}
-	sums := Append(nil, make([]byte, r.Len))
+	sums := Append(nil, make([]byte, r.Len), &Key{})
 	if len(sums) != Len(r.Len) {
 		t.Fatalf("%d bytes of sums", len(sums))
 	}
@@ -54,6 +55,25 @@ func BenchmarkAppend(b *testing.B) {
 	sums := make([]byte, 0, Len(int64(len(data))))
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		sums = Append(sums[:0], data)
+		sums = Append(sums[:0], data, &Key{})
+	}
+}
+
+func TestAnotherKeyGivesOtherSums(t *testing.T) {
+	data := make([]byte, block.Size)
+	if a, b := Append(nil, data, &Key{1}), Append(nil, data, &Key{2}); bytes.Equal(a, b) || len(a) != Size {
+		t.Errorf("%x under one key, %x under another", a, b)
+	}
+}
+
+// TestGolden freezes the sums: both replicas must agree on them, whatever version they run.
+func TestGolden(t *testing.T) {
+	data := make([]byte, block.Size)
+	for i := range data {
+		data[i] = byte(i * 7)
+	}
+	const want = "ee1bb45ce93f6fa6d382a3afd8d6b6a5"
+	if got := fmt.Sprintf("%x", Append(nil, data, &Key{1, 2, 3})); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

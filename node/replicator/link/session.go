@@ -27,6 +27,10 @@ func newKey(l *lane, dialer, accepter *[16]byte) (sessionKey, error) {
 	return sessionKey{id: [16]byte(sum(key, "id")), key: key}, nil
 }
 
+// SumKey is a key for checksums that both ends of the session know; another one in every session, and with TLS known
+// to nobody else.
+func (c *Conn) SumKey() [32]byte { return [32]byte(sum(c.key.key, "sums")) }
+
 func sum(key []byte, label string, parts ...[]byte) []byte {
 	m := hmac.New(sha256.New, key)
 	m.Write([]byte(label))

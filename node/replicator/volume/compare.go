@@ -14,18 +14,19 @@ import (
 // carryOutDigest starts to read a piece that is compared. The memory is taken
 // only once the disk's turn has come: there may be many pieces.
 func (v *Volume) carryOutDigest(a *core.Action) {
-	id, r, keep := a.ID, a.Range, a.Kind == core.ReadDigest
+	id, r, keep, key := a.ID, a.Range, a.Kind == core.ReadDigest, v.sumKey
 	pay := &payload{refs: 2}
 	v.payloads[id] = pay
-	v.crew.do(func() { v.digestLocal(id, r, pay, keep) })
+	v.crew.do(func() { v.digestLocal(id, r, pay, keep, &key) })
 }
 
-// digestLocal reads a piece and sums it; keep: its data is wanted as well.
-func (v *Volume) digestLocal(id core.ID, r block.Range, pay *payload, keep bool) {
+// digestLocal reads a piece and sums it; keep: its data is wanted as well. The key is that of the session in which the
+// piece was asked for: what another session asks is another piece.
+func (v *Volume) digestLocal(id core.ID, r block.Range, pay *payload, keep bool, key *digest.Key) {
 	data, sums := buffer.Get(int(r.Len)), buffer.Get(digest.Len(r.Len))[:0]
 	err := v.o.Disk.ReadAt(data, r.Off)
 	if err == nil {
-		sums = digest.Append(sums, data)
+		sums = digest.Append(sums, data, key)
 	}
 	blank := keep && err == nil && allZero(data)
 	v.mu.Lock()

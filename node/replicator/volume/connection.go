@@ -169,7 +169,7 @@ func (v *Volume) up(conn *link.Conn, mine handshake.State) (uint64, error) {
 		return 0, errClosed
 	}
 	v.session++
-	v.conn = conn
+	v.conn, v.sumKey = conn, conn.SumKey()
 	err := v.core.ConnUp(Now(), v.session, mine, peer)
 	if err != nil {
 		v.conn = nil

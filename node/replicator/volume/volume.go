@@ -22,6 +22,7 @@ import (
 	"gemel/node/block"
 	"gemel/node/replicator/buffer"
 	"gemel/node/replicator/control"
+	"gemel/node/replicator/digest"
 	"gemel/node/replicator/disk"
 	"gemel/node/replicator/handshake"
 	"gemel/node/replicator/link"
@@ -118,6 +119,7 @@ type Volume struct {
 	spareOut []outgoing
 	messages []link.Outgoing // of the one who sends
 	conn     *link.Conn
+	sumKey   digest.Key // of the session
 	session  uint64
 	received int64 // bytes received and not yet written
 	room     *sync.Cond
