@@ -197,12 +197,31 @@ func (w *world) inject(f Fault) {
 		w.tell("FAULT: %v", f.String()[11:])
 	}
 	b := w.boxes[f.Node]
-	over := func() {}
 	if f.Kind >= Rot && f.Kind <= LoseMetadata && !w.sicken(b, f) {
 		w.tell("(that is left out: it would cost the only copy)")
 		w.stats.Faults[f.Kind]--
 		return
 	}
+	if f.Kind == CutInResync {
+		w.cutResync = append(w.cutResync, f)
+		return
+	}
+	over, known := w.unplug(b, f)
+	if !known {
+		over = w.upset(b, f)
+	}
+	if f.For > 0 {
+		w.after(f.For, func() {
+			if !w.calm {
+				over()
+			}
+		})
+	}
+}
+
+// unplug takes power or a process away; it returns how it comes back.
+func (w *world) unplug(b *box, f Fault) (over func(), known bool) {
+	over = func() {}
 	switch f.Kind {
 	case KillReplicator:
 		b.killReplicator(f.For)
@@ -220,6 +239,16 @@ func (w *world) inject(f Fault) {
 	case WitnessPower:
 		w.witness.powerOff()
 		over = w.witness.start
+	default:
+		return nil, false
+	}
+	return over, true
+}
+
+// upset does to disks, cables and by orders what f says; it returns how it ends.
+func (w *world) upset(b *box, f Fault) (over func()) {
+	over = func() {}
+	switch f.Kind {
 	case BadReads, BadWrites, SlowDisk:
 		over = b.ail(f)
 	case Switchover, SetProtocol, Verify, TendVerify, Invalidate:
@@ -233,19 +262,10 @@ func (w *world) inject(f Fault) {
 	case ReplaceDisk, RestoreDisk, CloneDisk, LoseMetadata:
 		over = b.powerOn
 	case Rot, Misdirect, Unreadable, HurtMetadata:
-	case CutInResync:
-		w.cutResync = append(w.cutResync, f)
-		return
 	default:
 		over = w.cut(f)
 	}
-	if f.For > 0 {
-		w.after(f.For, func() {
-			if !w.calm {
-				over()
-			}
-		})
-	}
+	return over
 }
 
 // ail makes the disk sick; it returns the cure.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/arbiter/ballot"
 	"gemel/node/arbiter/ballot/ballottest"
 	"gemel/node/block"
 	"gemel/node/config"
@@ -337,7 +338,9 @@ func TestAMissingDeviceComesBack(t *testing.T) {
 	}
 	one.run(t)
 	one.until(t, "missing", func(s control.VolumeState) bool { return strings.Contains(s.Problem, "no such file") })
-	if _, err := ballottest.Prepare(t.Context(), one.client, arbiter.PrepareRequest{Volume: "data", Epoch: 2}); control.CodeOf(err) != control.CodeNotRunning {
+	var failure *ballot.Failure
+	_, err := ballottest.Prepare(t.Context(), one.client, arbiter.PrepareRequest{Volume: "data", Epoch: 2})
+	if !errors.As(err, &failure) || failure.Code != control.CodeNotRunning {
 		t.Errorf("a vote without a register: %v", err)
 	}
 	if err := one.client.Demote(t.Context(), control.DemoteRequest{Volume: "data"}); err != nil {

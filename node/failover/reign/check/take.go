@@ -109,17 +109,24 @@ func (w *world) vote(voter uint8, epoch arbiter.Epoch, mutant Mutant) arbiter.Pr
 	return reply
 }
 
-// record asks voter to record p. A node's own register lies in its replica,
-// which records a growth of its own reign only while it is ready for it.
+// unable reports that voter does not record p: its disk is dead, or it is the proposer's own register, which lies in
+// its replica and records a growth of its own reign only while that is ready for it.
+func (w *world) unable(voter uint8, p arbiter.Accepted, mutant Mutant) bool {
+	owner := uint8(p.Epoch.Owner())
+	rep := &w.reps[owner]
+	if voter != owner {
+		return voter < 2 && w.reps[voter].dead
+	}
+	careless := mutant == GrowEarly || mutant == GrowUnchecked
+	known := w.regs[voter].Record.Accepted == p
+	return p.Set == arbiter.Both && !known && !careless && (rep.reign != p.Epoch || !rep.ready)
+}
+
+// record asks voter to record p.
 func (w *world) record(voter uint8, p arbiter.Accepted, mutant Mutant) {
 	owner := uint8(p.Epoch.Owner())
 	rep, reg := &w.reps[owner], &w.regs[voter]
-	if voter < 2 && voter != owner && w.reps[voter].dead { // neither is such a record
-		return
-	}
-	careless := mutant == GrowEarly || mutant == GrowUnchecked
-	if voter == owner && p.Set == arbiter.Both && reg.Record.Accepted != p && !careless &&
-		(rep.reign != p.Epoch || !rep.ready) {
+	if w.unable(voter, p, mutant) {
 		return
 	}
 	reply, _ := reg.Accept(0, p)

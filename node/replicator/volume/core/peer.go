@@ -176,12 +176,7 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) (wanted ID) {
 		c.bitsArrived = true
 		c.begin(now)
 	case BeginAck:
-		if c.began && c.phase == idle {
-			c.phase = syncing
-			c.pace = resync.NewPace(now, c.dirty.Bytes(), c.cfg.Resync)
-			c.sameBefore = c.count.Same
-			c.changed()
-		}
+		c.beginAcked(now)
 	case EndAck:
 		c.concluded(now)
 	case ReadReply, ReadFailed:
@@ -202,6 +197,17 @@ func (c *Core) Receive(now time.Duration, session uint64, m Msg) (wanted ID) {
 	c.pump(now)
 	c.feed(now)
 	return wanted
+}
+
+// beginAcked starts to copy: the peer has noted that its data is not whole from now on.
+func (c *Core) beginAcked(now time.Duration) {
+	if !c.began || c.phase != idle {
+		return
+	}
+	c.phase = syncing
+	c.pace = resync.NewPace(now, c.dirty.Bytes(), c.cfg.Resync)
+	c.sameBefore = c.count.Same
+	c.changed()
 }
 
 func (c *Core) acknowledged(now time.Duration, id ID) {
