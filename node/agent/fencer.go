@@ -55,6 +55,7 @@ func (f *fencer) run(ctx context.Context) {
 	f.life = ctx
 	f.mu.Unlock()
 	defer f.wg.Wait()
+	defer f.peer.Close()
 	if f.cfg.Probe <= 0 {
 		<-ctx.Done()
 		return

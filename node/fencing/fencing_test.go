@@ -168,6 +168,40 @@ func TestSeveralVolumesShareOneShot(t *testing.T) {
 	})
 }
 
+// TestAnOldProofIsNone: who was off a while ago may have been switched on by hand since, and be cut off.
+func TestAnOldProofIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &device{name: "a", power: On}
+		p := NewPeer("server2", []Device{d}, Options{})
+		for want := 1; want <= 2; want++ {
+			if proof, err := p.Off(t.Context()); err != nil || !proof.Verified() || d.ordered != want {
+				t.Errorf("%+v, %v, %d orders; want %d", proof, err, d.ordered, want)
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
+// TestCloseEndsAShot: the agent that leaves waits for no device.
+func TestCloseEndsAShot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPeer("server2", []Device{&device{name: "a", hangs: true}}, Options{})
+		begun, shot := time.Now(), make(chan error)
+		go func() {
+			_, err := p.Off(context.Background())
+			shot <- err
+		}()
+		synctest.Wait()
+		p.Close()
+		if err := <-shot; err == nil || time.Since(begun) != 0 {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		if _, err := p.Off(t.Context()); err == nil {
+			t.Error("a shot after Close")
+		}
+	})
+}
+
 func TestProbeNamesADeviceThatWouldFail(t *testing.T) {
 	for name, c := range map[string]struct {
 		device *device

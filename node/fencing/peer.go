@@ -13,6 +13,12 @@ import (
 // anything once.
 const reads = 2
 
+// proofHolds is how long a proof is good for those who ask after it; shorter than any box needs to boot.
+const proofHolds = 5 * time.Second
+
+// errClosed: the agent stops.
+var errClosed = errors.New("the agent of this node stops")
+
 // Options of a Peer. Zero values are replaced by the defaults named here.
 type Options struct {
 	// DeviceTimeout bounds one device, order and proof together; 20 s, as power supplies take seconds to drain.
@@ -32,6 +38,9 @@ type Peer struct {
 	node    string
 	devices []Device
 	opt     Options
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	running sync.WaitGroup
 
 	mu    sync.Mutex
 	shot  *shot // under way; nil: none
@@ -57,7 +66,17 @@ func NewPeer(node string, devices []Device, opt Options) *Peer {
 	if opt.Heard == nil {
 		opt.Heard = func() time.Time { return time.Time{} }
 	}
-	return &Peer{node: node, devices: devices, opt: opt, lied: map[string]string{}}
+	p := &Peer{node: node, devices: devices, opt: opt, lied: map[string]string{}}
+	p.life, p.end = context.WithCancel(context.Background())
+	return p
+}
+
+// Close gives a shot under way up, and waits for its end; every later one fails.
+func (p *Peer) Close() {
+	p.end()
+	p.mu.Lock()   // who began a shot before the end has counted it
+	p.mu.Unlock() //nolint:staticcheck // a barrier, see above
+	p.running.Wait()
 }
 
 // Name lists the devices.
@@ -69,11 +88,11 @@ func (p *Peer) Name() string {
 	return strings.Join(names, ", ")
 }
 
-// Off cuts the node's power by the first device that proves it. A proof that is still good, because the node was not
-// heard since, is returned again without a second shot. It fails with ErrUnproved, wrapped with what each device
+// Off cuts the node's power by the first device that proves it. A proof of the last moments is returned again without a
+// second shot, unless the node was heard since. It fails with ErrUnproved, wrapped with what each device
 // said. The shot goes on when ctx ends; only the wait for it ends.
 func (p *Peer) Off(ctx context.Context) (Proof, error) {
-	s := p.join(ctx)
+	s := p.join()
 	select {
 	case <-s.done:
 		return s.proof, s.err
@@ -83,21 +102,32 @@ func (p *Peer) Off(ctx context.Context) (Proof, error) {
 }
 
 // join returns the shot under way, or begins one.
-func (p *Peer) join(ctx context.Context) *shot {
+func (p *Peer) join() *shot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.shot != nil {
 		return p.shot
 	}
 	s := &shot{done: make(chan struct{})}
-	if p.proof.Verified() && !p.opt.Heard().After(p.proof.At) {
+	if p.life.Err() != nil {
+		s.err = fmt.Errorf("power %s off: %w", p.node, errClosed)
+		close(s.done)
+		return s
+	}
+	if p.holds() {
 		s.proof = p.proof
 		close(s.done)
 		return s
 	}
 	p.shot = s
-	go p.shoot(context.WithoutCancel(ctx), s)
+	p.running.Go(func() { p.shoot(p.life, s) })
 	return s
+}
+
+// holds reports whether the newest proof is still one: it is fresh, and the node was not heard since. A silent node may
+// have been switched on by hand, so a proof does not live long; it is for volumes that take over together.
+func (p *Peer) holds() bool {
+	return p.proof.Verified() && time.Since(p.proof.At) < proofHolds && !p.opt.Heard().After(p.proof.At)
 }
 
 // shoot ends by itself: every device is bounded by DeviceTimeout.
