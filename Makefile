@@ -37,7 +37,8 @@ lab-status: ## show boxes, cables and disks (root)
 test: lint unit enumeration sim scenarios ## lint, unit tests (race), the safety core's enumeration, the simulated pair, scenarios on the lab (root)
 
 unit: ## unit tests with the race detector
-	$(GO) test -race $$($(GO) list ./... | grep -v '/scenarios')
+	@lab/testtools.sh
+	PATH="$(CURDIR)/bin/tools:$$PATH:/usr/sbin:/sbin" $(GO) test -race $$($(GO) list ./... | grep -v '/scenarios')
 
 # Without the race detector, which would leave time for a third of the bounds only.
 enumeration: ## the explicit-state check of the safety core, with its mutants

@@ -68,7 +68,7 @@ func publicDir(t *testing.T) string {
 // TestExamineHere is the body of the process that lacks something.
 func TestExamineHere(t *testing.T) {
 	if os.Getenv("DOCTOR_EXAMINE") == "" {
-		t.Skip("runs in a process that lacks something")
+		t.Skip("the body of TestWithout…, which start it with DOCTOR_EXAMINE set; nothing of the host is missing")
 	}
 	if root := os.Getenv("DOCTOR_ROOT"); root != "" {
 		if err := unix.Chroot(root); err != nil {

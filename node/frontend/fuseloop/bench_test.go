@@ -31,7 +31,7 @@ var rows = []struct {
 func BenchmarkFio(b *testing.B) {
 	needHost(b)
 	if _, err := exec.LookPath("fio"); err != nil {
-		b.Skip("needs fio")
+		b.Skip("needs fio (package fio)")
 	}
 	for name, dev := range map[string]block.Device{"null": null{}, "file": newLocal(b)} {
 		a, err := Attach(context.Background(), frontend.Options{Name: "bench", Dir: b.TempDir()}, dev)

@@ -29,7 +29,7 @@ func (e *ends) ReadDone(err error) {
 func begins(t *testing.T, d *Disk) {
 	t.Helper()
 	if !d.Direct() {
-		t.Skip(d.Note())
+		t.Skipf("needs a file system with direct I/O: %s", d.Note())
 	}
 	e := &ends{}
 	e.all.Add(1)
