@@ -140,6 +140,22 @@ func TestTheLoserIsKeptAndOverwrittenByBits(t *testing.T) {
 	p.keeps(lost, p.until(0, "undo file", func(s control.VolumeState) bool { return s.UndoFile != "" && !s.GivenUp }).UndoFile)
 }
 
+// A kick that was left from before, like that of a demotion, must not make node 1
+// deaf once it stands alone: only the peer may have been told of the decision.
+func TestNode1ListensWhileItStandsAlone(t *testing.T) {
+	p := told(t)
+	p.v[1].hurry()
+	p.v[0].Reconnect() // so that node 1 is refused once more, and pauses
+	for i := range p.v {
+		p.until(i, "refused again", apart(handshake.SplitBrain))
+	}
+	if err := p.v[0].GiveUp(control.GiveUpRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	p.until(1, "resync", ready)
+	p.identical()
+}
+
 // keeps wants the file to bring the volume back as lost held it.
 func (p *pair) keeps(lost []byte, path string) {
 	p.t.Helper()

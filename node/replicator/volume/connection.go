@@ -33,15 +33,23 @@ func (v *Volume) keepConnected() {
 		if served || errors.Is(err, core.ErrStaleHello) {
 			wait = min(wait, 50*time.Millisecond)
 		}
-		alone := v.standAlone
 		v.unlock()
-		// Node 1 goes on listening: a peer that still tries is told once more.
-		v.pause(wait, alone && v.o.Node == 0)
+		v.pause(wait)
 	}
 }
 
+// rests reports whether this side is not to try before a human has decided.
+// Node 1 goes on listening: a peer that still tries is told once more, and one
+// whose data was given up must be heard.
+func (v *Volume) rests() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.standAlone && v.o.Node == 0
+}
+
 // pause waits before the next try; forever when a human is needed.
-func (v *Volume) pause(wait time.Duration, alone bool) {
+func (v *Volume) pause(wait time.Duration) {
+	alone := v.rests()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
@@ -53,10 +61,7 @@ func (v *Volume) pause(wait time.Duration, alone bool) {
 				return
 			}
 		case <-v.kick:
-			v.mu.Lock()
-			alone = v.standAlone
-			v.mu.Unlock()
-			if !alone {
+			if alone = v.rests(); !alone {
 				return
 			}
 		}

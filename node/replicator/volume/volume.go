@@ -29,6 +29,7 @@ import (
 	"gemel/node/replicator/meta"
 	"gemel/node/replicator/resync"
 	"gemel/node/replicator/volume/core"
+	"gemel/node/replicator/wire"
 )
 
 // Exporter shows a block.Device to the kernel, or to programs.
@@ -312,8 +313,18 @@ func (v *Volume) ReadAt(p []byte, off int64) error {
 }
 
 // WriteAt returns when the write is complete under the volume's protocol; with
-// fua it is stable then on every node of the in-sync set.
+// fua it is stable then on every node of the in-sync set. One message to the peer
+// takes 1 MiB; a longer write is made of several, one after the other.
 func (v *Volume) WriteAt(p []byte, off int64, fua bool) error {
+	for ; len(p) > wire.MaxPayload; p, off = p[wire.MaxPayload:], off+wire.MaxPayload {
+		if err := v.writeOne(p[:wire.MaxPayload], off, fua); err != nil {
+			return err
+		}
+	}
+	return v.writeOne(p, off, fua)
+}
+
+func (v *Volume) writeOne(p []byte, off int64, fua bool) error {
 	r := block.Range{Off: off, Len: int64(len(p))}
 	if r.Empty() {
 		return nil

@@ -317,6 +317,23 @@ func TestLifeOfAVolume(t *testing.T) {
 	}
 }
 
+func TestAWriteLongerThanAMessage(t *testing.T) {
+	p := newPair(t, 24<<20)
+	p.promote(0, 2, true)
+	p.until(0, "first sync", ready)
+	p.choose(0, 2, 2, arbiter.Both)
+	long := buffer.Aligned(3<<20 + 4096)
+	mathrand.New(mathrand.NewSource(1)).Read(long)
+	if err := p.v[0].WriteAt(long, 8192, true); err != nil {
+		t.Fatal(err)
+	}
+	p.identical()
+	got := buffer.Aligned(len(long))
+	if err := p.v[0].ReadAt(got, 8192); err != nil || !bytes.Equal(got, long) {
+		t.Errorf("something else is read, %v", err)
+	}
+}
+
 func TestLettingGoEndsHeldWrites(t *testing.T) {
 	p := newPair(t, 24<<20)
 	p.promote(0, 2, true)
