@@ -15,6 +15,7 @@ import (
 var arrows = map[string]map[string]string{
 	"node/block":                     {},
 	"node/event":                     {},
+	"node/event/chronicle":           {"node/event": "reads decisions out of events"},
 	"node/arbiter":                   {},
 	"node/arbiter/ballot":            {"node/arbiter": "carries its requests and replies"},
 	"node/arbiter/ballot/ballottest": {"node/arbiter": "asks with its requests", "node/arbiter/ballot": "casts votes"},
@@ -68,6 +69,7 @@ var arrows = map[string]map[string]string{
 		"node/api":                "all it knows of daemons",
 		"node/config":             "reads the file",
 		"node/event":              "prints events",
+		"node/event/chronicle":    "shows decisions with their steps",
 		"node/identity":           "makes and loads keys",
 		"node/identity/pairing":   "lets people compare words",
 		"node/arbiter":            "names sets",

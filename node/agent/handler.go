@@ -39,12 +39,28 @@ func (h handler) HandOver(_ context.Context, from api.Caller, w api.HandOver) er
 
 func (h handler) Status(ctx context.Context, _ api.Caller) (api.Status, error) {
 	h.a.look(ctx)
-	return h.a.status(), nil
+	s := h.a.status()
+	if err := h.history.Problem(); err != nil {
+		s.HistoryProblem = err.Error()
+	}
+	return s, nil
 }
 
 func (h handler) Events(ctx context.Context, _ api.Caller, since uint64) (api.EventPage, error) {
 	events, next := h.history.Wait(ctx, since)
 	return api.EventPage{Events: events, Next: next}, nil
+}
+
+func (h handler) History(_ context.Context, _ api.Caller, q api.HistoryQuery) (api.HistoryPage, error) {
+	events, err := h.history.From(q.From)
+	if err != nil {
+		return api.HistoryPage{}, err
+	}
+	page := q.PageOf(events)
+	if page.Lost = h.history.Lost(); h.history.Problem() != nil {
+		page.Problem = h.history.Problem().Error()
+	}
+	return page, nil
 }
 
 func (h handler) Switchover(ctx context.Context, from api.Caller, o api.Order) error {

@@ -144,7 +144,7 @@ func (o *owner) tell(n failover.Note) {
 			return
 		}
 	}
-	o.note(n.Kind, n.Text, n.Reason)
+	o.diary.keepNote(o.name, n)
 }
 
 // act starts one action; nothing here waits.

@@ -85,7 +85,7 @@ func (p Program) Run(ctx context.Context, cfg *config.Config, log *slog.Logger) 
 }
 
 func openHistory(cfg *config.Config) (*event.History, error) {
-	file, err := event.OpenFile(filepath.Join(cfg.StateDir, "events.jsonl"), eventFileLimit)
+	file, err := event.OpenFile(filepath.Join(cfg.StateDir, event.FileName), eventFileLimit)
 	if err != nil {
 		return nil, err
 	}

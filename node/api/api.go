@@ -41,6 +41,9 @@ type Handler interface {
 	// waits for one until ctx ends, and then returns an empty page, not an error.
 	Events(ctx context.Context, from Caller, since uint64) (EventPage, error)
 
+	// History returns what is kept on disk.
+	History(ctx context.Context, from Caller, q HistoryQuery) (HistoryPage, error)
+
 	// Switchover and Grab return when the order is carried out or refused. An
 	// order whose caller has the role node was forwarded by the peer's agent.
 	Switchover(ctx context.Context, from Caller, o Order) error

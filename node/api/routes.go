@@ -39,6 +39,7 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathHandOver, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(said(h.HandOver))},
 		{PathStatus, http.MethodGet, anyone, quickLimit, CodeFailed, s.status},
 		{PathEvents, http.MethodGet, anyone, waitMax + quickLimit, CodeFailed, s.events},
+		{PathHistory, http.MethodGet, anyone, quickLimit, CodeFailed, s.history},
 		{PathSwitchover, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Switchover))},
 		{PathGrab, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Grab))},
 		{PathCreate, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.CreateVolume))},

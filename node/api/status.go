@@ -26,6 +26,8 @@ type Status struct {
 	LastEvent *event.Event `json:"last_event,omitempty"`
 	// ReplicatorProblem is why the replicator does not answer; empty when it does.
 	ReplicatorProblem string `json:"replicator_problem,omitempty"`
+	// HistoryProblem is why the newest event is not on disk; empty when it is.
+	HistoryProblem string `json:"history_problem,omitempty"`
 	// Records are the registers a witness keeps; nodes show theirs in Volumes.
 	Records []VoterRecord `json:"records,omitempty"`
 }

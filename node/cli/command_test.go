@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gemel/node/api"
 	"gemel/node/config"
@@ -75,6 +76,18 @@ func (g *agent) Events(context.Context, api.Caller, uint64) (api.EventPage, erro
 		{Time: noon, Node: "server1", Kind: "agent.started", Text: "The agent of server1 started."},
 		{Time: noon, Node: "server1", Volume: "data", Kind: "role.primary", Text: "server1 is Primary of data.", Reason: "server2 is dead"},
 	}}, nil
+}
+
+func (g *agent) History(_ context.Context, _ api.Caller, q api.HistoryQuery) (api.HistoryPage, error) {
+	now := time.Now()
+	return q.PageOf([]event.Event{
+		{Time: now.Add(-time.Second), Node: "server1", Kind: "failure.major", Text: "MAJOR failure.", Fields: map[string]string{"silent": "2s"}},
+		{Time: now.Add(-900 * time.Millisecond), Node: "server1", Volume: "data", Kind: "campaign", Text: "server1 asks.", Reason: "server2 is silent"},
+		{Time: now.Add(-800 * time.Millisecond), Node: "server1", Volume: "data", Kind: "elected", Text: "server1 reigns in epoch 3.",
+			Fields: map[string]string{"vote witness": "promised epoch 3"}},
+		{Time: now.Add(-500 * time.Millisecond), Node: "server1", Volume: "data", Kind: "step.done", Fields: map[string]string{"step": "mount the file system", "took_ms": "21.0"}},
+		{Time: now, Node: "server1", Volume: "data", Kind: "serving", Text: "server1 serves data."},
+	}), nil
 }
 
 // box is a data node with a configuration, keys and, if wanted, an agent.
@@ -162,6 +175,11 @@ func TestExitCodesAndWords(t *testing.T) {
 		{"list", "volume list", "", nil, ExitOK, "data          10.0 GiB"},
 		{"events", "events", "", nil, ExitOK, "why: server2 is dead"},
 		{"events count", "events --count 1 --json", "", nil, ExitOK, `"kind":"role.primary"`},
+		{"history", "history", "", nil, ExitOK, "21.0 ms     mount the file system"},
+		{"history votes", "history --volume data --since 1m", "", nil, ExitOK, "vote witness: promised epoch 3"},
+		{"history total", "history --courses --json", "", nil, ExitOK, `"total_ns": 3000`},
+		{"history of no time", "history --since 0s", "", nil, ExitUsage, "looks at no time"},
+		{"history of no volume", "history --volume dat", "", nil, ExitUsage, `no volume "dat"`},
 		{"switchover", "switchover", "", nil, ExitOK, "Done: server1 serves data."},
 		{"switchover refused", "switchover data", "", refusal, ExitRefused, "switch over data: server2 is not in sync; wait for the resync"},
 		{"switchover failed", "switchover data", "", &api.Error{Code: api.CodeFailed, Message: "mount failed"}, ExitFailed, "mount failed"},

@@ -36,6 +36,7 @@ func renderStatus(s *api.Status, color bool) string {
 	}
 	out.links(s)
 	out.fencing(s)
+	out.trouble("history", historyProblem(s))
 	out.last(s)
 	return out.String()
 }

@@ -125,3 +125,82 @@ func TestSubscribe(t *testing.T) {
 		t.Error("the channel was not closed")
 	}
 }
+
+func TestATornLineCostsNoOtherLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	torn := `{"kind":"ha` + strings.Repeat("x", 2<<20) // longer than any line should be
+	if err := os.WriteFile(path, []byte(`{"kind":"test.number","text":"1"}`+"\n"+torn), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := OpenFile(path, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 2; n <= 3; n++ {
+		if err := f.Append(numbered(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadFile(path, 9); err != nil || texts(got) != "1 2 3" {
+		t.Errorf("read %q, %v", texts(got), err)
+	}
+}
+
+// TestAFullDiskIsToldAndSurvived writes to /dev/full, which has no room ever.
+func TestAFullDiskIsToldAndSurvived(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skipf("needs /dev/full: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	f, err := OpenFile(path, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := NewHistory(10, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Add(numbered(1))
+	good := f.f
+	f.f = full
+	h.Add(numbered(2))
+	if h.Problem() == nil || h.Lost() != 1 {
+		t.Errorf("a full disk is not told: %v, %d lost", h.Problem(), h.Lost())
+	}
+	f.f = good
+	h.Add(numbered(3))
+	if got, err := h.From(time.Time{}); err != nil || texts(got) != "1 2 3" || h.Problem() != nil {
+		t.Errorf("afterwards: %q, %v, %v", texts(got), err, h.Problem())
+	}
+	_ = full.Close()
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	if got, _ := ReadFile(path, 9); texts(got) != "1 3" {
+		t.Errorf("on disk: %q", texts(got))
+	}
+}
+
+func TestFromATime(t *testing.T) {
+	f, err := OpenFile(filepath.Join(t.TempDir(), "events.jsonl"), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, _ := NewHistory(1, f) // the file remembers more
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for n := 1; n <= 3; n++ {
+		e := numbered(n)
+		e.Time = noon.Add(time.Duration(n) * time.Hour)
+		h.Add(e)
+	}
+	if got, err := h.From(noon.Add(2 * time.Hour)); err != nil || texts(got) != "2 3" {
+		t.Errorf("from 14:00: %q, %v", texts(got), err)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -2,7 +2,9 @@ package event
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 )
 
 // History keeps events in memory and on disk, and tells listeners. It is safe
@@ -12,6 +14,7 @@ type History struct {
 	ring    *Ring
 	file    *File // nil: memory only
 	fileErr error
+	lost    int           // events that are not on disk
 	news    chan struct{} // closed and renewed with every event
 	subs    map[*subscriber]struct{}
 }
@@ -43,7 +46,9 @@ func (h *History) Add(e Event) {
 	defer h.mu.Unlock()
 	h.ring.Add(e)
 	if h.file != nil {
-		h.fileErr = h.file.Append(e)
+		if h.fileErr = h.file.Append(e); h.fileErr != nil {
+			h.lost++
+		}
 	}
 	close(h.news)
 	h.news = make(chan struct{})
@@ -60,6 +65,31 @@ func (h *History) Problem() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.fileErr
+}
+
+// Lost is how many events could not be written to disk since the start.
+func (h *History) Lost() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lost
+}
+
+// From returns the events from a time on, oldest first: those on disk, which reach
+// further back than memory, and without a file those in memory.
+func (h *History) From(t time.Time) ([]Event, error) {
+	h.mu.Lock()
+	file, kept, lost := h.file, h.ring.Since(0), h.lost
+	h.mu.Unlock()
+	if file != nil && lost == 0 {
+		return ReadSince(file.path, t)
+	}
+	kept = slices.DeleteFunc(kept, func(e Event) bool { return e.Time.Before(t) })
+	if file == nil || len(kept) == 0 {
+		return kept, nil
+	}
+	older, err := ReadSince(file.path, t)
+	older = slices.DeleteFunc(older, func(e Event) bool { return !e.Time.Before(kept[0].Time) })
+	return append(older, kept...), err
 }
 
 // Since returns the events numbered from and above, and the number to ask for

@@ -103,7 +103,7 @@ func (m *Machine) leaveFailed(e StepDone, what string) {
 func (m *Machine) leave(why string, give bool) {
 	m.role, m.leaveFor, m.giveToUs = RoleLeaving, why, give
 	m.startCourse(leaveCourse)
-	m.note(Note{Kind: "leaving", Text: m.cfg.SelfName + " lets the volume go cleanly.", Reason: why})
+	m.note(Note{Kind: "leaving", Text: m.cfg.SelfName + " lets the volume go cleanly.", Reason: why, Inputs: m.inputs()})
 }
 
 // left ends the clean way out.
@@ -125,7 +125,7 @@ func (m *Machine) left() {
 
 // letGo starts the way out of a reign that is lost: addresses first.
 func (m *Machine) letGo(why string) {
-	m.note(Note{Kind: "letting-go", Text: m.cfg.SelfName + " lets the volume go.", Reason: why})
+	m.note(Note{Kind: "letting-go", Text: m.cfg.SelfName + " lets the volume go.", Reason: why, Inputs: m.inputs()})
 	m.role, m.leaveFor = RoleLettingGo, why
 	m.startCourse(letGoCourse)
 	m.answerIfErr("the reign was lost: "+why, OrderSwitchover, OrderGrab, OrderGrabStale)

@@ -74,6 +74,7 @@ type (
 		Kind   string
 		Text   string
 		Reason string
+		Inputs Inputs // what a decision rests on; nil: the words say all
 	}
 )
 

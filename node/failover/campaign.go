@@ -18,8 +18,10 @@ func (m *Machine) campaign() {
 	}
 	epoch := m.nextEpoch(0)
 	m.role, m.nextAsk, m.forced = RoleCampaigning, m.now+askAgain, false
+	m.ballots = [3]string{}
 	if m.refusal == "" {
-		m.note(Note{Kind: "campaign", Text: fmt.Sprintf("%s asks the voters for epoch %d.", m.cfg.SelfName, epoch), Reason: why})
+		m.note(Note{Kind: "campaign", Text: fmt.Sprintf("%s asks the voters for epoch %d.", m.cfg.SelfName, epoch), Reason: why,
+			Inputs: m.inputs()})
 	}
 	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
 	m.before = m.replica.Record.Accepted.Epoch
@@ -165,7 +167,7 @@ func (m *Machine) decideByHand() {
 // refuse keeps the reason for status, and notes it once.
 func (m *Machine) refuse(why string) {
 	if m.refusal == "" && why != "" {
-		m.note(Note{Kind: "campaign.waiting", Text: m.cfg.SelfName + " cannot become Primary yet.", Reason: why})
+		m.note(Note{Kind: "campaign.waiting", Text: m.cfg.SelfName + " cannot become Primary yet.", Reason: why, Inputs: m.voteInputs()})
 	}
 	m.refusal = why
 }
@@ -187,7 +189,7 @@ func (m *Machine) giveUp(why string, wait time.Duration) {
 	m.prop.Abandon()
 	m.role = RoleSecondary
 	if why != m.refusal && why != "" {
-		m.note(Note{Kind: "campaign.refused", Text: m.cfg.SelfName + " does not become Primary.", Reason: why})
+		m.note(Note{Kind: "campaign.refused", Text: m.cfg.SelfName + " does not become Primary.", Reason: why, Inputs: m.voteInputs()})
 	}
 	m.refusal = why
 	m.notBefore = m.now + wait
@@ -212,7 +214,7 @@ func (m *Machine) elected() {
 	m.nextRenew = m.now
 	m.note(Note{Kind: "elected",
 		Text:   fmt.Sprintf("%s reigns in epoch %d.", m.cfg.SelfName, m.prop.Epoch()),
-		Reason: m.electedBecause()})
+		Reason: m.electedBecause(), Inputs: m.voteInputs()})
 }
 
 func (m *Machine) electedBecause() string {
@@ -227,6 +229,9 @@ func (m *Machine) electedBecause() string {
 }
 
 func (m *Machine) takePrepared(e Prepared) {
+	if m.role == RoleCampaigning && e.Epoch == m.prop.Epoch() {
+		m.keepBallot(e)
+	}
 	if e.Unreachable {
 		m.prop.Unreachable(e.Voter, e.Epoch)
 		return

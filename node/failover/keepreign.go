@@ -32,7 +32,7 @@ func (m *Machine) resume() {
 	m.lease.Assume(m.now + m.replica.LeaseLeft - m.cfg.Lease + m.cfg.Lease/50) // the replica's deadline is ours
 	m.startCourse(takeCourse)
 	m.note(Note{Kind: "reign.resumed", Text: fmt.Sprintf("%s goes on with its reign, epoch %d.", m.cfg.SelfName, m.replica.Epoch),
-		Reason: "the replica is still Primary; only the agent was restarted"})
+		Reason: "the replica is still Primary; only the agent was restarted", Inputs: m.inputs()})
 }
 
 // keepReign renews the lease, shrinks and grows the in-sync set, and lets go

@@ -42,6 +42,8 @@ type Machine struct {
 	addressNIC  bool
 	nicDownAt   time.Duration
 
+	ballots [3]string // by voter: its answer in this campaign, in words
+
 	prop  reign.Proposer
 	lease reign.Lease
 
@@ -107,7 +109,7 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 func (m *Machine) take(ev Event) {
 	switch e := ev.(type) {
 	case Tick:
-		m.note(m.det.tick(m.now, m.cfg.PeerName)...)
+		m.noteFailures(m.det.tick(m.now, m.cfg.PeerName))
 	case Beat:
 		m.takeBeat(e)
 	case Carrier:
@@ -209,6 +211,17 @@ func (m *Machine) do(a ...Action) { m.out = append(m.out, a...) }
 func (m *Machine) note(n ...Note) {
 	for _, x := range n {
 		m.out = append(m.out, x)
+	}
+}
+
+// noteFailures tells what every link looked like when one fell silent.
+func (m *Machine) noteFailures(notes []Note) {
+	for _, n := range notes {
+		n.Inputs = m.linkInputs()
+		if n.Kind == "failure.major" {
+			n.Inputs["silent"] = (m.now - m.det.lastSeen).Round(time.Millisecond).String()
+		}
+		m.note(n)
 	}
 }
 

@@ -52,8 +52,10 @@ func (m *Machine) grab(o Order) {
 	m.decideAt = m.now + grabPatience
 	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
 	epoch := m.nextEpoch(grabLeap)
+	m.ballots = [3]string{}
 	m.note(Note{Kind: "grab", Text: fmt.Sprintf("An operator makes %s Primary in epoch %d.", m.cfg.SelfName, epoch),
-		Reason: "the operator says that " + m.cfg.PeerName + " is out of the way"})
+		Reason: "the operator says that " + m.cfg.PeerName + " is out of the way",
+		Inputs: m.inputs()})
 	m.send(m.prop.ByHand(epoch, m.replica.Record.Accepted, o.Kind == OrderGrabStale))
 }
 

@@ -46,7 +46,8 @@ func (m *Machine) lacks() string {
 // noteLacking writes into the history why this node waits.
 func (m *Machine) noteLacking(why string) {
 	if why != m.refusal {
-		m.note(Note{Kind: "takeover.refused", Text: m.cfg.SelfName + " does not take over by itself.", Reason: why})
+		m.note(Note{Kind: "takeover.refused", Text: m.cfg.SelfName + " does not take over by itself.", Reason: why,
+			Inputs: m.inputs()})
 	}
 }
 
