@@ -42,13 +42,7 @@ func (p *pair) build(ctx context.Context) {
 	Expect(p.lab.Up(ctx, cluster.Options{
 		BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit, Model: "unthrottled",
 	})).To(Succeed())
-	for _, name := range oracle.Servers {
-		Eventually(ctx, func(g Gomega) {
-			said, err := p.lab.Exec(ctx, name, "gemel", "volume", "create", volume)
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(said.Code).To(Equal(0), said.Stderr)
-		}).WithTimeout(20*time.Second).Should(Succeed(), "create the volume on %s", name)
-	}
+	p.create(ctx)
 	begun := time.Now()
 	p.awaitHealthy(ctx)
 	primary := p.primary(ctx)
@@ -56,7 +50,19 @@ func (p *pair) build(ctx context.Context) {
 	p.firstSync = syncResult{size: node.Vol.Size, moved: node.Vol.Counters.Resynced, took: time.Since(begun)}
 	snapshot, err := leftovers.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	p.whole, p.broken = snapshot.Of(labName), false
+	p.whole, p.broken = snapshot.Of(labName()), false
+}
+
+// create makes the volume on both servers of a new lab.
+func (p *pair) create(ctx context.Context) {
+	GinkgoHelper()
+	for _, name := range oracle.Servers {
+		Eventually(ctx, func(g Gomega) {
+			said, err := p.lab.Exec(ctx, name, "gemel", "volume", "create", volume)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(said.Code).To(Equal(0), said.Stderr)
+		}).WithTimeout(20*time.Second).Should(Succeed(), "create the volume on %s", name)
+	}
 }
 
 // begin gives a scenario a healthy pair.

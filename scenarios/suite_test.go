@@ -24,7 +24,6 @@ import (
 )
 
 const (
-	labName  = "scenarios"
 	volume   = "data"
 	diskSize = 256 << 20
 
@@ -43,16 +42,27 @@ const (
 
 var world *pair
 
+// labName is the name of this process's lab; several processes share the suite.
+func labName() string {
+	if n := GinkgoParallelProcess(); n > 1 {
+		return fmt.Sprint("scenarios", n)
+	}
+	return "scenarios"
+}
+
 func TestScenarios(t *testing.T) {
 	RegisterFailHandler(Fail)
 	RunSpecs(t, "two boxes, one server")
 }
 
-var _ = BeforeSuite(func(ctx SpecContext) {
+// Whoever comes first of the processes that share the suite keeps others away; each has
+// a lab of its own.
+var _ = SynchronizedBeforeSuite(func() {
 	Expect(os.Geteuid()).To(Equal(0), "scenarios build boxes, cables and disks: run them as root")
 	lock := lockSuite()
 	DeferCleanup(lock.Close)
-	lab, err := cluster.Open(ctx, labName)
+}, func(ctx SpecContext) {
+	lab, err := cluster.Open(ctx, labName())
 	Expect(err).NotTo(HaveOccurred(), "scenarios need a container engine: run lab/prepare.sh")
 	DeferCleanup(lab.Close)
 	// What a killed run left is taken away first; whatever is there then was not ours.
@@ -85,7 +95,7 @@ func takeDown(lab *cluster.Cluster, before leftovers.Snapshot) {
 	after, err := leftovers.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	// Other labs on this host may come and go meanwhile.
-	Expect(after.Of(labName).Since(before)).To(BeEmpty(), "things of the lab stayed on this host")
+	Expect(after.Of(labName()).Since(before)).To(BeEmpty(), "things of the lab stayed on this host")
 }
 
 var _ = BeforeEach(func(ctx SpecContext) {

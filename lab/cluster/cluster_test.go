@@ -146,21 +146,28 @@ func TestKeysAreForRootOnly(t *testing.T) {
 	}
 }
 
-func TestOrphans(t *testing.T) {
+func TestOrphansBelongToOneLab(t *testing.T) {
 	devices := []loopdev.Device{
 		{Path: "disk", Label: "/var/lib/gemel-lab/a/disk.img"},
-		{Path: "alive", Label: "gemel:data", FileSystem: 50},
-		{Path: "dead", Label: "gemel:data", FileSystem: 51},
-		{Path: "known dead", Label: "gemel:data", FileSystem: 52},
-		{Path: "stranger", Label: "snap", FileSystem: 53},
+		{Path: "alive", Label: "gemel.a.server1:data", FileSystem: 50},
+		{Path: "dead", Label: "gemel.a.server1:data", FileSystem: 51},
+		{Path: "dead too", Label: "gemel.a.server2:data", FileSystem: 52},
+		{Path: "another lab's", Label: "gemel.ab.server1:data", FileSystem: 53},
+		{Path: "the host's own", Label: "gemel:data", FileSystem: 54},
+		{Path: "stranger", Label: "snap", FileSystem: 55},
 	}
-	living := map[uint32][]int{50: {1}, 52: {1}}
+	living := map[uint32][]int{50: {1}}
 	var found []string
-	for _, device := range orphansAmong(devices, living, []uint32{52}) {
+	for _, device := range orphansAmong(devices, living, "a") {
 		found = append(found, device.Path)
 	}
-	if want := []string{"dead", "known dead"}; !slices.Equal(found, want) {
+	if want := []string{"dead", "dead too"}; !slices.Equal(found, want) {
 		t.Errorf("orphans are %q, want %q", found, want)
+	}
+	for at, want := range []bool{false, true, true, false, false, false, false} {
+		if frontendOf(devices[at], "a", "server1") != want {
+			t.Errorf("%s belongs to server1 of lab a: %v, want %v", devices[at].Path, !want, want)
+		}
 	}
 }
 

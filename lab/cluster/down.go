@@ -38,9 +38,11 @@ func (c *Cluster) Down(ctx context.Context) (Removal, error) {
 	// Before their cables: what waits in a namespace keeps it alive.
 	errs = append(errs, endAttendants(ctx, func(a Attendant) bool { return a.Lab == c.lab }))
 	errs = append(errs, chassis.Remove(c.lab))
-	frontends, err := detachOrphans(nil)
+	frontends, err := detachOrphans(c.lab)
 	removal.Frontends = append(removal.Frontends, frontends...)
 	errs = append(errs, err, removal.stopDrives(ctx, c.lab), removal.unmountUnder(c.dir+"/"), removal.detachUnder(c.dir+"/"))
+	// A harness that was killed may have asked for a container that was not there a moment ago.
+	errs = append(errs, c.removeContainers(ctx, &removal))
 	// Whatever could not be taken away is still described by the state: it stays, for the next try.
 	if err := errors.Join(errs...); err != nil {
 		return removal, fmt.Errorf("lab down: %w", err)

@@ -12,7 +12,6 @@ import (
 	"gemel/lab/chassis"
 	"gemel/lab/drive"
 	"gemel/lab/fuseconn"
-	"gemel/lab/loopdev"
 )
 
 // hangLimit is how long a killed box may take to be gone before its FUSE connections
@@ -111,7 +110,7 @@ func (c *Cluster) cutPower(ctx context.Context, node string, box container.Inspe
 		}
 	}
 	cut.Took = time.Since(started)
-	cut.Frontends, err = detachOrphans(connections)
+	cut.Frontends, err = detachFrontends(c.lab, node)
 	if err != nil {
 		return cut, fmt.Errorf("cut power of %s: %w", node, err)
 	}
@@ -164,6 +163,10 @@ func (c *Cluster) PowerOn(ctx context.Context, node string) error {
 	if found.State.Running {
 		return nil
 	}
+	// What a box leaves that ended by itself, as by "reboot -f", nobody took away yet.
+	if _, err := detachFrontends(c.lab, node); err != nil {
+		return fmt.Errorf("power on %s: %w", node, err)
+	}
 	if err := c.powerDrive(ctx, node); err != nil {
 		return fmt.Errorf("power on %s: %w", node, err)
 	}
@@ -182,21 +185,4 @@ func (c *Cluster) PowerOn(ctx context.Context, node string) error {
 		return fmt.Errorf("power on %s: %w", node, err)
 	}
 	return nil
-}
-
-// detachOrphans takes away the loop devices of dead replicators: those on the given
-// FUSE connections, and those whose file system no living process can see.
-func detachOrphans(connections []uint32) ([]string, error) {
-	orphans, err := Orphans(connections...)
-	if err != nil {
-		return nil, err
-	}
-	var detached []string
-	for _, device := range orphans {
-		if err := loopdev.Detach(device.Path); err != nil {
-			return detached, err
-		}
-		detached = append(detached, device.Path)
-	}
-	return detached, nil
 }

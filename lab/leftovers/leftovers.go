@@ -18,6 +18,7 @@ import (
 	"gemel/lab/cluster"
 	"gemel/lab/drive/server"
 	"gemel/lab/loopdev"
+	"gemel/node/frontend"
 )
 
 // Snapshot is what labs own now: names by kind, sorted.
@@ -60,13 +61,13 @@ func (s Snapshot) Since(before Snapshot) []string {
 	return added
 }
 
-// Of keeps only what belongs to one lab, and the orphaned frontends, which name none.
+// Of keeps only what belongs to one lab.
 func (s Snapshot) Of(lab string) Snapshot {
 	kept := Snapshot{}
 	for kind, names := range s {
 		kept[kind] = []string{}
 		for _, name := range names {
-			if kind == "frontends" || belongs(name, lab) {
+			if belongs(name, lab) {
 				kept[kind] = append(kept[kind], name)
 			}
 		}
@@ -75,7 +76,8 @@ func (s Snapshot) Of(lab string) Snapshot {
 }
 
 func belongs(name, lab string) bool {
-	return strings.HasPrefix(name, "gemel-"+lab+"-") || strings.Contains(name, cluster.Dir(lab)+"/")
+	return strings.HasPrefix(name, "gemel-"+lab+"-") || strings.Contains(name, cluster.Dir(lab)+"/") ||
+		strings.HasPrefix(name, frontend.OwnerOf(lab, ""))
 }
 
 // Count returns how many things there are in all.
@@ -154,13 +156,13 @@ func disks(context.Context) ([]string, error) {
 }
 
 func frontends(context.Context) ([]string, error) {
-	orphans, err := cluster.Orphans()
+	orphans, err := cluster.Orphans("")
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, device := range orphans {
-		names = append(names, fmt.Sprintf("%s (%s, FUSE connection %d)", device.Path, device.Label, device.FileSystem))
+		names = append(names, fmt.Sprintf("%s is %s (FUSE connection %d)", device.Label, device.Path, device.FileSystem))
 	}
 	return names, nil
 }

@@ -21,7 +21,7 @@ func TestOfKeepsOneLab(t *testing.T) {
 	all := Snapshot{
 		"containers": {"gemel-a-server1", "gemel-ab-server1"},
 		"disks":      {"/dev/loop1 on /var/lib/gemel-lab/a/x", "/dev/loop2 on /var/lib/gemel-lab/ab/x"},
-		"frontends":  {"/dev/loop3"},
+		"frontends":  {"gemel.a.server1:data is /dev/loop3", "gemel.ab.server1:data is /dev/loop4"},
 	}
 	if got := all.Of("a").Count(); got != 3 {
 		t.Errorf("lab a owns %d things, want 3: %v", got, all.Of("a"))

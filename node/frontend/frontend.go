@@ -26,6 +26,13 @@ type Options struct {
 	Owner string
 }
 
+// OwnerOf returns the Owner of what a node of a cluster shows. Several clusters may
+// share a kernel, and with it the list of these devices, as labs do.
+func OwnerOf(cluster, node string) string { return OwnerPrefix + cluster + "." + node }
+
+// OwnerPrefix begins every OwnerOf.
+const OwnerPrefix = "gemel."
+
 // Attachment is a device shown to the kernel.
 type Attachment interface {
 	// Path is what users of the device open or mount: the link in DeviceDir,

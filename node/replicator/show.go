@@ -87,7 +87,9 @@ func exportWith(cfg *config.Config, log *slog.Logger) func(string) volume.Export
 func frontendDir(cfg *config.Config) string { return filepath.Join(cfg.RunDir, "frontend") }
 
 func optionsOf(cfg *config.Config, name string) frontend.Options {
-	return frontend.Options{Name: name, Dir: frontendDir(cfg), DeviceDir: cfg.DeviceDir}
+	return frontend.Options{
+		Name: name, Dir: frontendDir(cfg), DeviceDir: cfg.DeviceDir, Owner: frontend.OwnerOf(cfg.Cluster, cfg.Node),
+	}
 }
 
 // DiscardLeft removes a device of the volume that a replicator left to wait for

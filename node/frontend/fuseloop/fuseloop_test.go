@@ -87,6 +87,21 @@ func loopsNamed(t *testing.T, name string) []string {
 	return found
 }
 
+// The kernel cuts what is longer, and the device would not be known again.
+func TestLoopNameFits(t *testing.T) {
+	for owner, want := range map[string]string{
+		"":                      "gemel:data",
+		"gemel.office.server1":  "gemel.office.server1:data",
+		strings.Repeat("o", 64): strings.Repeat("o", 58) + ":data",
+		strings.Repeat("o", 58): strings.Repeat("o", 58) + ":data",
+		strings.Repeat("o", 57): strings.Repeat("o", 57) + ":data",
+	} {
+		if got := loopName(frontend.Options{Name: "data", Owner: owner}); got != want {
+			t.Errorf("of %q: %q, want %q", owner, got, want)
+		}
+	}
+}
+
 // TestDataPathIsOnlyData: I/O must cost no attribute request or open.
 func TestDataPathIsOnlyData(t *testing.T) {
 	needHost(t)

@@ -221,6 +221,14 @@ func leftover(o frontend.Options) (loop, bool) {
 	return l, l.bound()
 }
 
-func loopName(o frontend.Options) string { return cmp.Or(o.Owner, "gemel") + ":" + o.Name }
+// longestLoopName is how many bytes the kernel keeps of a loop device's name.
+const longestLoopName = unix.LO_NAME_SIZE - 1
+
+// loopName begins with the owner, cut where volume and owner are too long together:
+// a sweeper does not know its devices by that any more, but nobody mistakes them.
+func loopName(o frontend.Options) string {
+	owner := cmp.Or(o.Owner, "gemel")
+	return owner[:min(len(owner), longestLoopName-1-len(o.Name))] + ":" + o.Name
+}
 
 func minor(dev uint64) string { return strconv.Itoa(int(unix.Minor(dev))) }
