@@ -68,6 +68,29 @@ func (v *vips) claim(ctx context.Context, a vip.Address, until time.Time) error 
 	}
 }
 
+// Open lets every address answer, also if one of them cannot.
+func (v *vips) Open(_ context.Context, clients []api.Connection) error {
+	list := make([]vip.Connection, len(clients))
+	for i, c := range clients {
+		list[i] = vip.Connection{Local: c.Address, Remote: c.Client}
+	}
+	var errs []error
+	for _, a := range v.list {
+		errs = append(errs, v.manager.Open(a, list))
+	}
+	return errors.Join(errs...)
+}
+
+// established lists the connections of clients to some addresses of this box.
+func established(ips []netip.Addr) ([]api.Connection, error) {
+	found, err := vip.Established(ips)
+	list := make([]api.Connection, len(found))
+	for i, c := range found {
+		list[i] = api.Connection{Address: c.Local, Client: c.Remote}
+	}
+	return list, err
+}
+
 func (v *vips) Drop(context.Context) error { return v.manager.DropAll(v.list) }
 
 func (v *vips) Held() []api.Held {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,8 @@ type parts struct {
 	volume func(v config.Volume, failed func(name, reason string)) (volumeParts, error)
 	// interfaceOf names the interface that owns a local address, or "".
 	interfaceOf func(address string) string
+	// connected lists the TCP connections to some addresses of this box; nil: none is told.
+	connected func([]netip.Addr) ([]api.Connection, error)
 	// beside runs as long as the agent: API servers, carrier and conflict
 	// watchers. An error of one of them ends the agent.
 	beside []func(ctx context.Context, a *Agent) error
@@ -70,6 +73,7 @@ type Agent struct {
 	leases      *leases
 	watcher     *watcher
 	interfaceOf func(string) string
+	connected   func([]netip.Addr) ([]api.Connection, error)
 	beside      []func(context.Context, *Agent) error
 	fencer      *fencer // nil: none configured
 	started     time.Time
@@ -90,7 +94,7 @@ func build(p parts) (*Agent, error) {
 			p.config.Node, p.config.NodeNames())
 	}
 	a := &Agent{cfg: p.config, clock: p.clock, replica: p.replica, witness: p.witness, started: time.Now(),
-		interfaceOf: p.interfaceOf, beside: p.beside, nics: map[string]bool{},
+		interfaceOf: p.interfaceOf, connected: p.connected, beside: p.beside, nics: map[string]bool{},
 		diary: &diary{node: p.config.Node, log: p.log, keep: p.keep}}
 	for _, l := range p.config.Self().Links {
 		if remote := p.config.Peer().Link(l.Name); remote != nil {
@@ -135,12 +139,17 @@ func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) 
 	}
 	o.machine = own.machine
 	o.course = &course{vol: vol, replica: a.replica, addresses: own.addresses, services: own.services,
-		mount: own.mount, discard: own.discard, fence: a.fencer, mounted: o.stretch, note: o.note,
+		mount: own.mount, discard: own.discard, fence: a.fencer, mounted: o.stretch, note: o.note, clients: o.clients.leave,
 		cradle: newCradle(p.config.StateDir, vol.Name), peerLeft: o.peerLeft}
 	o.chosen = newNewest(20, func(ctx context.Context, r control.ChosenRequest) error { return a.replica.Chosen(ctx, r) },
 		func(err error) {
 			o.note("replica.not-told", "The replica was not told of the recorded set.", text(err))
 		})
+	for _, addr := range vol.Addresses {
+		if ip, err := netip.ParseAddr(addr.Address); err == nil { // checked by config
+			o.ips = append(o.ips, ip.Unmap())
+		}
+	}
 	o.nic.Store(true)
 	o.publish()
 	o.changed = func() { a.heart.kickAll() }
@@ -209,6 +218,9 @@ func (a *Agent) background() []func(context.Context) {
 	}
 	if a.fencer != nil {
 		run = append(run, a.fencer.run)
+	}
+	if a.connected != nil {
+		run = append(run, a.shareClients)
 	}
 	return run
 }

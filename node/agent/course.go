@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"gemel/node/api"
 	"gemel/node/arbiter"
 	"gemel/node/config"
 	"gemel/node/failover"
@@ -40,8 +41,9 @@ type course struct {
 	mount     Mount
 	// discard removes a device that waits for a replicator; nil: there is none.
 	discard func(ctx context.Context) error
-	mounted func()  // called when the file system was mounted; nil: nobody wants to know
-	fence   *fencer // nil: no device is configured
+	clients func() []api.Connection // of the peer as far as it told; nil: nobody asks
+	mounted func()                  // called when the file system was mounted; nil: nobody wants to know
+	fence   *fencer                 // nil: no device is configured
 	note    func(kind, text, reason string, fields ...string)
 
 	cradle cradle

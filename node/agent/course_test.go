@@ -45,7 +45,7 @@ func TestStepsInOrder(t *testing.T) {
 			t.Errorf("%v: %s", step, done.Err)
 		}
 	}
-	want := []string{"blank", "format", "mount", "claim", "start", "drop", "stop", "unmount", "drop", "kill", "detach"}
+	want := []string{"blank", "format", "mount", "claim", "start", "open", "drop", "stop", "unmount", "drop", "kill", "detach"}
 	if got := s.steps.calls.all(); !slices.Equal(got, want) {
 		t.Errorf("calls %v, want %v", got, want)
 	}

@@ -123,9 +123,15 @@ func (f *stepFake) hang(name string) chan struct{} {
 type fakeAddresses struct{ *stepFake }
 
 func (f fakeAddresses) Claim(context.Context) error { return f.do("claim") }
-func (f fakeAddresses) Drop(context.Context) error  { return f.do("drop") }
-func (f fakeAddresses) Held() []api.Held            { return []api.Held{{Address: "198.18.0.250"}} }
-func (f fakeAddresses) Announce()                   { f.calls.add("announce") }
+func (f fakeAddresses) Open(_ context.Context, known []api.Connection) error {
+	for _, c := range known {
+		f.calls.add("tickle " + c.Client.String())
+	}
+	return f.do("open")
+}
+func (f fakeAddresses) Drop(context.Context) error { return f.do("drop") }
+func (f fakeAddresses) Held() []api.Held           { return []api.Held{{Address: "198.18.0.250"}} }
+func (f fakeAddresses) Announce()                  { f.calls.add("announce") }
 
 type fakeServices struct{ *stepFake }
 
@@ -336,6 +342,7 @@ func (r *fakeReplica) Resize(_ context.Context, req control.GrowRequest) error {
 type fakePeer struct {
 	fakeVoter
 	beat     func(api.Beat) (api.Beat, error)
+	clients  func(api.Clients) (api.ClientsTaken, error)
 	switched chan string
 	verified chan control.VerifyRequest
 }
@@ -363,6 +370,10 @@ func (p *fakePeer) Beat(ctx context.Context, b api.Beat) (api.Beat, error) {
 
 func (p *fakePeer) HandOver(ctx context.Context, _ string, _ arbiter.Epoch) error {
 	return p.ask(ctx, "handover")
+}
+
+func (p *fakePeer) Clients(_ context.Context, m api.Clients) (api.ClientsTaken, error) {
+	return p.clients(m)
 }
 
 func (p *fakePeer) Switchover(_ context.Context, volume string) error {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,9 @@ type owner struct {
 	state atomic.Pointer[control.VolumeState]
 	heard atomic.Pointer[api.BeatVolume] // peer's newest word
 	nic   atomic.Bool                    // carrier on every interface of the addresses
+
+	ips     []netip.Addr // the volume's addresses
+	clients clientele    // of the peer, while that serves
 
 	stretches chan struct{} // the file system shall fill its device
 

@@ -59,6 +59,7 @@ type Peer interface {
 	Voter
 	Beat(ctx context.Context, beat api.Beat) (api.Beat, error)
 	HandOver(ctx context.Context, volume string, epoch arbiter.Epoch) error
+	Clients(ctx context.Context, m api.Clients) (api.ClientsTaken, error)
 	// Switchover returns when the peer has given the volume away, or why it did not.
 	Switchover(ctx context.Context, volume string) error
 	Protocol(ctx context.Context, req control.ProtocolRequest) error
@@ -76,7 +77,10 @@ type Witness interface {
 // Addresses are the VIPs of one volume. Every method is idempotent; Drop also
 // removes what an earlier life of the agent left.
 type Addresses interface {
+	// Claim makes this node answer for the addresses, without a word to clients
+	// until Open; Open then makes those of the other node connect anew.
 	Claim(ctx context.Context) error
+	Open(ctx context.Context, clients []api.Connection) error
 	Drop(ctx context.Context) error
 	// Held tells for every configured address whether this node answers for it.
 	Held() []api.Held

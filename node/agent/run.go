@@ -107,7 +107,7 @@ type wiring struct {
 func (w *wiring) parts(replica *control.Client) parts {
 	return parts{config: w.cfg, log: w.log, clock: bootClock{}, boot: bootID(), replica: replicaClient{replica},
 		peers: dialPeers(w.cfg, w.id), keep: []History{w.history},
-		volume: w.volume, interfaceOf: interfaceOf,
+		volume: w.volume, interfaceOf: interfaceOf, connected: established,
 		beside: []func(context.Context, *Agent) error{w.serveAPI, w.watchCarrier}}
 }
 
@@ -190,12 +190,18 @@ func (w *wiring) watchCarrier(ctx context.Context, a *Agent) error {
 
 func (w *wiring) tune(a *Agent) {
 	done := map[string]bool{}
+	for _, lack := range vip.Lacks() {
+		a.diary.note("", "address.kernel", "This kernel lacks something that addresses use; they work without it.", lack)
+	}
 	for _, vol := range w.cfg.Volumes {
 		for _, addr := range vol.Addresses {
 			if done[addr.Interface] {
 				continue
 			}
 			done[addr.Interface] = true
+			if err := vip.Check(addr.Interface); err != nil {
+				a.diary.note(vol.Name, "address.interface", fmt.Sprintf("%s cannot be claimed here as it is.", addr.Address), err.Error())
+			}
 			if err := vip.Tune(addr.Interface); err != nil {
 				a.diary.note(vol.Name, "address.tune", fmt.Sprintf("Interface %s keeps the system's ARP settings.", addr.Interface),
 					err.Error())

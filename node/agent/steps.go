@@ -27,7 +27,10 @@ func (c *course) perform(ctx context.Context, run failover.Run) error {
 	case failover.StepAddress:
 		return c.addresses.Claim(ctx)
 	case failover.StepServices:
-		return c.services.Start(ctx)
+		if err := c.services.Start(ctx); err != nil {
+			return err
+		}
+		return c.openAddresses(ctx)
 	default:
 		return c.performReverse(ctx, run)
 	}

@@ -7,6 +7,7 @@ package api
 
 import (
 	"context"
+	"net/netip"
 
 	"gemel/node/arbiter"
 	"gemel/node/arbiter/ballot"
@@ -35,6 +36,9 @@ type Handler interface {
 
 	// HandOver is the peer's word that a volume is free for this node.
 	HandOver(ctx context.Context, from Caller, h HandOver) error
+
+	// Clients is the Primary's word on who is connected to a volume's addresses.
+	Clients(ctx context.Context, from Caller, m Clients) (ClientsTaken, error)
 
 	Status(ctx context.Context, from Caller) (Status, error)
 	// Events returns the events numbered from and above; when there are none it
@@ -73,6 +77,34 @@ type HandOver struct {
 	Epoch  arbiter.Epoch `json:"epoch"`
 }
 
+// Clients tells what changed of the TCP connections to a volume's addresses.
+type Clients struct {
+	Volume string `json:"volume"`
+	Boot   string `json:"boot"` // names a start of the sender's agent
+	Seq    uint64 `json:"seq"`  // grows by one with each message of the volume
+	// Whole: forget all that was told before. A message that is not whole counts only
+	// after the one before it.
+	Whole bool         `json:"whole,omitempty"`
+	Add   []Connection `json:"add,omitempty"` // with Gone at most MaxClients
+	Gone  []Connection `json:"gone,omitempty"`
+}
+
+// MaxClients bounds the connections in one message: some KiB.
+const MaxClients = 100
+
+// Connection is one TCP connection of a client.
+type Connection struct {
+	Address netip.AddrPort `json:"address"` // of the volume
+	Client  netip.AddrPort `json:"client"`
+}
+
+// ClientsTaken answers Clients.
+type ClientsTaken struct {
+	// Seq is the number up to which all messages of this start were taken in; 0: none,
+	// the next one has to be whole.
+	Seq uint64 `json:"seq"`
+}
+
 // Order is an operator's command on one volume.
 type Order struct {
 	Volume string `json:"volume"`
@@ -91,6 +123,7 @@ const (
 	PathBeat       = "/v1/beat"
 	PathVotes      = "/v1/votes" // []ballot.Vote → a line of JSON per answer, as they come; see ballot.Write
 	PathHandOver   = "/v1/handover"
+	PathClients    = "/v1/clients"
 	PathStatus     = "/v1/status"
 	PathEvents     = "/v1/events" // ?since=N&wait=MILLISECONDS
 	PathSwitchover = "/v1/order/switchover"
@@ -128,6 +161,11 @@ func (Unsupported) Votes(context.Context, Caller, []ballot.Vote, ballot.Answer) 
 
 // HandOver refuses.
 func (Unsupported) HandOver(context.Context, Caller, HandOver) error { return errUnsupported }
+
+// Clients refuses.
+func (Unsupported) Clients(context.Context, Caller, Clients) (ClientsTaken, error) {
+	return ClientsTaken{}, errUnsupported
+}
 
 // Status refuses.
 func (Unsupported) Status(context.Context, Caller) (Status, error) { return Status{}, errUnsupported }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -66,6 +67,11 @@ func (d *desk) Votes(_ context.Context, c Caller, votes []ballot.Vote, answer ba
 func (d *desk) HandOver(_ context.Context, c Caller, _ HandOver) error {
 	d.note("handover", c)
 	return nil
+}
+
+func (d *desk) Clients(_ context.Context, c Caller, m Clients) (ClientsTaken, error) {
+	d.note("clients", c)
+	return ClientsTaken{Seq: uint64(len(m.Add))}, nil
 }
 
 func (d *desk) Status(_ context.Context, c Caller) (Status, error) {
@@ -212,13 +218,17 @@ func TestEverythingArrives(t *testing.T) {
 	if err := c.HandOver(ctx, HandOver{Volume: "data", Epoch: own}); err != nil {
 		t.Error(err)
 	}
+	taken, err := c.Clients(ctx, Clients{Volume: "data", Add: []Connection{{Client: netip.MustParseAddrPort("[2001:db8::1]:9")}}})
+	if err != nil || taken.Seq != 1 {
+		t.Errorf("clients: %+v, %v", taken, err)
+	}
 	if err := c.Switchover(ctx, Order{Volume: "data"}); err != nil {
 		t.Error(err)
 	}
 	if page, err := c.Events(ctx, 4, 0); err != nil || page.Next != 5 || len(page.Events) != 1 {
 		t.Errorf("events: %+v, %v", page, err)
 	}
-	if got := strings.Join(b.desk.calls, " "); got != "beat prepare accept renew release handover switchover events" {
+	if got := strings.Join(b.desk.calls, " "); got != "beat prepare accept renew release handover clients switchover events" {
 		t.Errorf("handler saw %s", got)
 	}
 	if b.desk.last.Name != "server2" || b.desk.last.Role != identity.RoleNode || b.desk.last.Local || b.desk.last.Remote == "" {

@@ -113,6 +113,11 @@ func (c *Client) HandOver(ctx context.Context, h HandOver) error {
 	return err
 }
 
+// Clients tells the peer who is connected to a volume's addresses.
+func (c *Client) Clients(ctx context.Context, m Clients) (ClientsTaken, error) {
+	return quick[ClientsTaken](ctx, c, PathClients, m)
+}
+
 // Status returns the daemon's whole view.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)

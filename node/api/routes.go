@@ -37,6 +37,7 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathBeat, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.beat)},
 		{PathVotes, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.votes)},
 		{PathHandOver, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(said(h.HandOver))},
+		{PathClients, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(h.Clients)},
 		{PathStatus, http.MethodGet, anyone, quickLimit, CodeFailed, s.status},
 		{PathEvents, http.MethodGet, anyone, waitMax + quickLimit, CodeFailed, s.events},
 		{PathHistory, http.MethodGet, anyone, quickLimit, CodeFailed, s.history},

@@ -10,6 +10,10 @@
 // not forget; again from the start when the carrier comes back. A listener
 // reports every other box that claims the address.
 //
+// From its claim until it is opened, and while it is dropped, nothing leaves the box
+// with the address as its source: clients wait for services that are not there yet or
+// any more. Opened, it makes clients of the box that had it before connect anew.
+//
 // The package does not decide who may hold an address: that is the lease's
 // job. It keeps no state on disk; the kernel's address list is the state, so a
 // restarted process adopts what it finds.

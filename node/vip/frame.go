@@ -98,12 +98,12 @@ func icmp(dstMAC, srcMAC net.HardwareAddr, src, dst netip.Addr, body []byte) []b
 	b = append(b, icmpv6, 255) // receivers drop neighbour discovery with a smaller hop limit
 	b = append(b, src.AsSlice()...)
 	b = append(b, dst.AsSlice()...)
-	binary.BigEndian.PutUint16(body[2:], checksum(src, dst, body))
+	binary.BigEndian.PutUint16(body[2:], checksum(icmpv6, src, dst, body))
 	return append(b, body...)
 }
 
-// checksum is ICMPv6's, over the pseudo header and body.
-func checksum(src, dst netip.Addr, body []byte) uint16 {
+// checksum is ICMPv6's and TCP's, over the pseudo header and body.
+func checksum(protocol uint32, src, dst netip.Addr, body []byte) uint16 {
 	var sum uint32
 	add := func(p []byte) {
 		for i := 0; i+1 < len(p); i += 2 {
@@ -113,7 +113,7 @@ func checksum(src, dst netip.Addr, body []byte) uint16 {
 	add(src.AsSlice())
 	add(dst.AsSlice())
 	add(body) // its length is even: all our messages are
-	sum += uint32(len(body)) + icmpv6
+	sum += uint32(len(body)) + protocol
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}

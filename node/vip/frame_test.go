@@ -40,7 +40,7 @@ func TestAnnouncementShape(t *testing.T) {
 		t.Errorf("flags %#x, want only override", got)
 	}
 	body := append([]byte(nil), na[etherLen+ip6Len:]...)
-	if sum := checksum(ip6, allNodes, body); sum != 0 {
+	if sum := checksum(icmpv6, ip6, allNodes, body); sum != 0 {
 		t.Errorf("checksum does not verify: %#x", sum)
 	}
 }

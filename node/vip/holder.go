@@ -86,11 +86,14 @@ type holder struct {
 
 	mu    sync.Mutex
 	muted bool // the address is going away: not one more announcement
+
+	tickles context.CancelFunc // ends those of the last opening; nil: there was none. Guarded by Manager.mu
+	ctx     context.Context    // of the goroutines
 }
 
 func (m *Manager) hold(a Address, w *wire) *holder {
 	ctx, cancel := context.WithCancel(context.Background())
-	h := &holder{addr: a, wire: w, restart: make(chan struct{}, 1), cancel: cancel}
+	h := &holder{addr: a, wire: w, restart: make(chan struct{}, 1), cancel: cancel, ctx: ctx}
 	h.report = func(c Conflict) { m.reports.Go(func() { m.onConflict(c) }) }
 	h.announce()
 	h.wg.Go(func() { h.announceLoop(ctx) })
@@ -112,6 +115,16 @@ func (h *holder) stop() {
 	h.cancel()
 	h.wire.close()
 	h.wg.Wait()
+}
+
+// tickle makes clients of the box that had the address before notice.
+func (h *holder) tickle(list []Connection) {
+	if h.tickles != nil {
+		h.tickles()
+	}
+	ctx, cancel := context.WithCancel(h.ctx)
+	h.tickles = cancel
+	h.wg.Go(func() { tickleAll(ctx, list) })
 }
 
 // again asks for the whole schedule of announcements anew.

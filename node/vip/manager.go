@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -66,7 +67,8 @@ func New(onConflict func(Conflict)) *Manager {
 // a probe: an earlier life of this process left it there. Otherwise the network
 // is probed for 250 ms first; *Taken is the refusal. Without a carrier there is
 // nobody to ask: the address is added, and announced when the carrier comes.
-// Claiming a held address announces it again.
+// Claiming a held address announces it again. A new address says nothing to clients
+// until Open; one that is adopted was open and stays so.
 func (m *Manager) Claim(ctx context.Context, a Address) error {
 	a.IP = a.IP.Unmap()
 	m.mu.Lock()
@@ -115,12 +117,58 @@ func take(ctx context.Context, w *wire, link netlink.Link, a Address) error {
 			return err
 		}
 	}
-	return add(link, a)
+	_ = hush(a.IP) // a kernel that cannot refuses clients until Open, which costs them a try; see Lacks
+	if err := add(link, a); err != nil {
+		return errors.Join(err, unhush(a.IP))
+	}
+	awaitUse(ctx, a.IP)
+	return nil
 }
 
-// Drop stops answering for the address, at once: it is off the interface when
-// Drop returns. It also removes what an earlier life of this process left, and
-// dropping an absent address is no error. A fixed address is left alone (ErrFixed).
+// awaitUse waits until what is sent to the address arrives here. The kernel adds an
+// IPv6 address at once and its route a moment later.
+func awaitUse(ctx context.Context, ip netip.Addr) {
+	const step, limit = 2 * time.Millisecond, 500 * time.Millisecond
+	for begin := time.Now(); ip.Is6() && time.Since(begin) < limit && ctx.Err() == nil; {
+		routes, err := netlink.RouteGet(ip.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return
+		}
+		sleep(ctx, step)
+	}
+}
+
+// Open lets a claimed address answer its clients: what they reach now is ready.
+// Those in list were connected to the box that had the address before; they are made
+// to notice and connect anew. Entries for other addresses are passed over.
+func (m *Manager) Open(a Address, list []Connection) error {
+	a.IP = a.IP.Unmap()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.held[a.IP]
+	if h == nil {
+		return fmt.Errorf("open address %s: it is not held", a)
+	}
+	if err := unhush(a.IP); err != nil {
+		return fmt.Errorf("open address %s: %w", a, err)
+	}
+	var mine []Connection
+	for _, c := range list {
+		if c.Local.Addr() == a.IP && c.Remote.Addr().Is4() == a.IP.Is4() {
+			mine = append(mine, c)
+		}
+	}
+	if len(mine) > 0 {
+		h.tickle(mine)
+	}
+	return nil
+}
+
+// Drop stops answering for the address, at once: nothing of it leaves the box any
+// more, it is off the interface, and this box's side of its connections is reset, without a
+// word to the clients: they belong to the next box. It also removes what an earlier
+// life of this process left, and dropping an absent address is no error. A fixed address
+// is left alone (ErrFixed).
 func (m *Manager) Drop(a Address) error {
 	a.IP = a.IP.Unmap()
 	m.mu.Lock()
@@ -130,7 +178,7 @@ func (m *Manager) Drop(a Address) error {
 	if h != nil {
 		h.mute()
 	}
-	err := removeEverywhere(a)
+	err := release(a)
 	if h != nil {
 		h.stop()
 	}
@@ -138,6 +186,26 @@ func (m *Manager) Drop(a Address) error {
 		return fmt.Errorf("drop address %s: %w", a, err)
 	}
 	return nil
+}
+
+// release silences the address, deletes it and ends its connections. Deleting comes
+// before resetting: the resets do not get out anyway, and the address shall be gone soon.
+func release(a Address) error {
+	list, err := everywhere(a.IP)
+	if err != nil {
+		return err
+	}
+	for _, found := range list {
+		if err := refuseFixed(found); err != nil {
+			return err // its traffic is none of ours
+		}
+	}
+	_ = hush(a.IP)
+	if err := remove(a, list); err != nil {
+		return err // and it stays silent
+	}
+	_ = reset(a.IP) // where the kernel cannot, they end with the services; see Lacks
+	return unhush(a.IP)
 }
 
 // DropAll drops every address of the list, for boot and stop; one that cannot
@@ -196,7 +264,24 @@ func etherLink(name string) (netlink.Link, error) {
 	if len(a.HardwareAddr) != 6 || a.RawFlags&(unix.IFF_LOOPBACK|unix.IFF_NOARP) != 0 {
 		return nil, fmt.Errorf("interface %s is no Ethernet with ARP; choose one that the clients reach", name)
 	}
+	if a.MasterIndex == 0 {
+		return link, nil
+	}
+	master, err := netlink.LinkByIndex(a.MasterIndex)
+	if err != nil {
+		return nil, fmt.Errorf("look at the master of interface %s: %w", name, err)
+	}
+	if master.Type() != "vrf" { // a VRF's members have addresses of their own
+		return nil, fmt.Errorf("interface %s is a port of %s %s, which is where addresses answer; name that one",
+			name, master.Type(), master.Attrs().Name)
+	}
 	return link, nil
+}
+
+// Check says why an interface could not carry an address; nil: it could.
+func Check(iface string) error {
+	_, err := etherLink(iface)
+	return err
 }
 
 func family(ip netip.Addr) int {
@@ -268,18 +353,10 @@ func add(link netlink.Link, a Address) error {
 	return nil
 }
 
-// removeEverywhere deletes the address from whatever interface has it.
-func removeEverywhere(a Address) error {
-	list, err := everywhere(a.IP)
-	if err != nil {
-		return err
-	}
+// remove deletes the address from the interfaces that have it.
+func remove(a Address, list []netlink.Addr) error {
 	var errs []error
 	for _, found := range list {
-		if err := refuseFixed(found); err != nil {
-			errs = append(errs, err)
-			continue
-		}
 		err := netlink.AddrDel(nil, &netlink.Addr{IPNet: host(a.IP), LinkIndex: found.LinkIndex})
 		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
 			errs = append(errs, fmt.Errorf("delete the address: %w", err))

@@ -43,13 +43,13 @@ func TestMain(m *testing.M) {
 
 // far is the other end of a cable, in a namespace of its own.
 type far struct {
-	t    *testing.T
+	t    testing.TB
 	jobs chan func()
 	link netlink.Link
 }
 
 // cable joins this namespace's "near" with "far" in a new one.
-func cable(t *testing.T) *far {
+func cable(t testing.TB) *far {
 	if os.Getenv(inNamespace) == "" {
 		t.Skip("needs root and network namespaces")
 	}
@@ -120,14 +120,14 @@ func (f *far) carry(ip netip.Addr) {
 
 func (f *far) mac() net.HardwareAddr { return f.link.Attrs().HardwareAddr }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -137,7 +137,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // heard waits for a frame that claims (or only asks for) ip.
-func heard(t *testing.T, w *wire, ip netip.Addr, claims bool) ([]byte, sighting) {
+func heard(t testing.TB, w *wire, ip netip.Addr, claims bool) ([]byte, sighting) {
 	t.Helper()
 	for buf := make([]byte, 2048); ; {
 		frame, err := w.receive(buf, time.Now().Add(20*time.Second))
@@ -179,7 +179,7 @@ func TestClaimAnnounceDrop(t *testing.T) {
 	}
 }
 
-func checkAddress(t *testing.T, ip netip.Addr) {
+func checkAddress(t testing.TB, ip netip.Addr) {
 	t.Helper()
 	list, err := everywhere(ip)
 	must(t, err)
@@ -284,7 +284,10 @@ func TestVanishedAddressComesBack(t *testing.T) {
 	f := cable(t)
 	m := manager(t, nil)
 	must(t, m.Claim(t.Context(), Address{ip4, "near"}))
-	must(t, removeEverywhere(Address{ip4, "near"}))
+	a := Address{ip4, "near"}
+	list, err := everywhere(a.IP)
+	must(t, err)
+	must(t, remove(a, list))
 	w := f.wire(ip4)
 	eventually(t, "the address on its interface again", func() bool { return m.Holds(ip4) })
 	heard(t, w, ip4, true)
