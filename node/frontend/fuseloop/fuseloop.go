@@ -31,29 +31,19 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"gemel/node/block"
 	"gemel/node/frontend"
+	"gemel/node/frontend/fuseloop/onefile"
 	"gemel/node/frontend/keeper"
-)
-
-const (
-	maxWrite = 1 << 20 // bytes per FUSE request
-	// maxBackground bounds the requests the loop driver has in flight; above
-	// the 128 of a loop device's queue.
-	maxBackground = 256
 )
 
 // Attachment is a device shown through FUSE and loop.
 type Attachment struct {
 	opts   frontend.Options
 	mount  string // the file over which the FUSE file system is mounted
-	file   *file
-	server *fuse.Server
-	fd     int         // of the FUSE connection; the server's
-	init   fuse.InitIn // how the kernel began it
+	server *onefile.Server
 	loop   loop
 	link   string
 	fsdev  uint64        // device number of the FUSE file system
@@ -81,7 +71,7 @@ func Attach(ctx context.Context, o frontend.Options, dev block.Device) (*Attachm
 		return nil, fmt.Errorf("attach volume %q: its size of %d bytes is not a multiple of %d",
 			o.Name, size, block.Size)
 	}
-	a := &Attachment{opts: o, mount: filepath.Join(o.Dir, "fuse-"+o.Name), file: newFile(dev), served: make(chan struct{})}
+	a := &Attachment{opts: o, mount: filepath.Join(o.Dir, "fuse-"+o.Name), served: make(chan struct{})}
 	c, err := keeper.Dial(o.Dir)
 	if err != nil { // then the device ends with this process
 		c = nil
@@ -115,7 +105,7 @@ func (a *Attachment) begin(ctx context.Context, c *keeper.Client, dev block.Devi
 	if err := sweep(ctx, a.opts); err != nil {
 		return err
 	}
-	if err := a.serve(); err != nil {
+	if err := a.serve(dev); err != nil {
 		return err
 	}
 	err := bounded(ctx, "bind a loop device to the FUSE file", func() error { return a.bind(ctx) })
@@ -143,23 +133,22 @@ func (a *Attachment) undo() error {
 }
 
 // serve mounts the FUSE file system and starts answering.
-func (a *Attachment) serve() error {
+func (a *Attachment) serve(dev block.Device) error {
 	if err := os.MkdirAll(a.opts.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the private directory: %w", err)
 	}
 	if err := os.WriteFile(a.mount, nil, 0o600); err != nil {
 		return fmt.Errorf("make the mount point: %w", err)
 	}
-	server, fd, err := mountFUSE(a.mount, loopName(a.opts), a.file)
+	server, err := mountFUSE(a.mount, loopName(a.opts), dev)
 	if err != nil {
 		return errors.Join(err, os.Remove(a.mount))
 	}
-	a.fd, a.init = fd, *server.KernelSettings()
 	a.start(server)
 	return nil
 }
 
-func (a *Attachment) start(server *fuse.Server) {
+func (a *Attachment) start(server *onefile.Server) {
 	a.server = server
 	go func() {
 		defer close(a.served)
@@ -167,44 +156,31 @@ func (a *Attachment) start(server *fuse.Server) {
 	}()
 }
 
-// mountFUSE uses its own descriptor of /dev/fuse, marked close-on-exec, which
-// the library's way of mounting directly would not be.
-func mountFUSE(path, source string, f *file) (*fuse.Server, int, error) {
+func mountFUSE(path, source string, dev block.Device) (*onefile.Server, error) {
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, 0, fmt.Errorf("open /dev/fuse (is FUSE there?): %w", err)
+		return nil, fmt.Errorf("open /dev/fuse (is FUSE there?): %w", err)
 	}
 	if err := mountFD(fd, path, source); err != nil {
 		unix.Close(fd)
-		return nil, 0, err
+		return nil, err
 	}
-	server, err := newServer(fd, f)
+	server, err := onefile.Begin(fd, dev)
 	if err != nil {
-		return nil, 0, errors.Join(fmt.Errorf("serve FUSE on %s: %w", path, err),
+		return nil, errors.Join(fmt.Errorf("serve FUSE on %s: %w", path, err),
 			unix.Unmount(path, unix.MNT_DETACH))
 	}
-	return server, fd, nil
+	return server, nil
 }
 
 func mountFD(fd int, path, source string) error {
 	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=0,group_id=0,max_read=%d",
-		fd, unix.S_IFREG, maxWrite)
+		fd, unix.S_IFREG, onefile.MaxWrite)
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME
 	if err := unix.Mount(source, path, "fuse.gemel", flags, data); err != nil {
 		return fmt.Errorf("mount FUSE on %s: %w", path, err)
 	}
 	return nil
-}
-
-// newServer answers the INIT that waits at fd, which becomes its own.
-func newServer(fd int, f *file) (*fuse.Server, error) {
-	return fuse.NewServer(f, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
-		Name: "gemel", Logger: quiet(),
-		MaxWrite: maxWrite, MaxBackground: maxBackground, CongestionThreshold: maxBackground,
-		DisableSplice: true, DisableXAttrs: true,
-		ExtraCapabilities:        fuse.CAP_ASYNC_DIO,
-		ExplicitDataCacheControl: true,
-	})
 }
 
 // bind opens the FUSE file and puts a loop device over it. The loop device
@@ -267,8 +243,5 @@ func (a *Attachment) Recovered() bool { return a.recovered }
 
 // LastError returns the newest error the block.Device answered with, or nil.
 func (a *Attachment) LastError() error {
-	if p := a.file.last.Load(); p != nil {
-		return *p
-	}
-	return nil
+	return a.server.LastError()
 }

@@ -110,7 +110,7 @@ func TestDataPathIsOnlyData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := a.file.other.Load()
+	before := a.server.Others()
 	for i := range int64(64) {
 		if _, err := f.WriteAt(make([]byte, block.Size), i*block.Size); err != nil {
 			t.Fatal(err)
@@ -119,7 +119,7 @@ func TestDataPathIsOnlyData(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := a.file.other.Load() - before; n != 0 {
+	if n := a.server.Others() - before; n != 0 {
 		t.Errorf("64 writes cost %d requests that carry no data", n)
 	}
 	if dev.Writes.Load() < 64 {

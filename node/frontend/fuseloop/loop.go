@@ -14,6 +14,7 @@ import (
 
 	"gemel/node/block"
 	"gemel/node/frontend"
+	"gemel/node/frontend/fuseloop/onefile"
 )
 
 const (
@@ -74,7 +75,7 @@ func tryLoop(backing int, name string) (loop, error) {
 func (l loop) identify(fd int) (loop, error) {
 	info, err := unix.IoctlLoopGetStatus64(fd)
 	if err == nil && info.Flags&unix.LO_FLAGS_DIRECT_IO == 0 {
-		err = fmt.Errorf("the kernel refused direct I/O: %w", errShort)
+		err = fmt.Errorf("the kernel refused direct I/O: %w", onefile.ErrKernel)
 	}
 	if err != nil {
 		return l, errors.Join(fmt.Errorf("read back %s: %w", l.path(), err),

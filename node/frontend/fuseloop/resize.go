@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"gemel/node/frontend"
@@ -21,10 +20,9 @@ func (a *Attachment) Resize(ctx context.Context, size int64) error {
 	if a.gone {
 		return fmt.Errorf("resize the device of volume %q: it is gone", a.opts.Name)
 	}
-	a.file.size.Store(size)
 	err := bounded(ctx, "resize the loop device", func() error {
-		if status := a.server.InodeNotify(fuse.FUSE_ROOT_ID, -1, 0); !status.Ok() {
-			return fmt.Errorf("have the kernel forget the size of the FUSE file: %v", status)
+		if err := a.server.Resize(size); err != nil {
+			return err
 		}
 		var st unix.Stat_t
 		if err := unix.Stat(a.mount, &st); err != nil { // the kernel learns the new size by this

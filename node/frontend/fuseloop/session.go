@@ -2,18 +2,16 @@ package fuseloop
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"unsafe"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"gemel/node/block"
 	"gemel/node/frontend"
+	"gemel/node/frontend/fuseloop/onefile"
 	"gemel/node/frontend/keeper"
 )
 
@@ -23,36 +21,31 @@ import (
 // not answered is asked again of the next one, which tells the kernel so. That takes
 // Linux 6.9.
 
-const (
-	capResend    = 1 << 39 // FUSE_HAS_RESEND, of the kernel's INIT
-	notifyResend = 7       // FUSE_NOTIFY_RESEND
-	opInit       = 26      // FUSE_INIT
-)
-
 // errOther: what was left is not the device that is to be shown.
 var errOther = errors.New("the device left by an earlier process cannot be taken over")
 
 // note is what the next process needs to know of a connection.
 type note struct {
-	Init   []byte `json:"init"` // the kernel's INIT, as fuse.InitIn
-	FSDev  uint64 `json:"fsdev"`
-	Number int    `json:"number"` // of the loop device
-	Dev    uint64 `json:"dev"`
-	Inode  uint64 `json:"inode"`
+	Session onefile.Session `json:"session"`
+	FSDev   uint64          `json:"fsdev"`
+	Number  int             `json:"number"` // of the loop device
+	Dev     uint64          `json:"dev"`
+	Inode   uint64          `json:"inode"`
 }
 
 // keep gives the connection to the keeper. Without a keeper, or on a kernel that
 // would not ask again, the device ends with this process.
 func (a *Attachment) keep(c *keeper.Client) error {
-	if c == nil || a.init.Flags64()&capResend == 0 {
+	if c == nil || !a.server.Session().Resend {
 		return nil
 	}
-	text, err := json.Marshal(note{Init: bytesOf(&a.init), FSDev: a.fsdev,
+	text, err := json.Marshal(note{Session: a.server.Session(), FSDev: a.fsdev,
 		Number: a.loop.number, Dev: a.loop.dev, Inode: a.loop.inode})
 	if err != nil {
 		return err
 	}
-	if err := c.Keep(a.opts.Name, a.fd, text); err != nil {
+	err = a.server.With(func(fd int) error { return c.Keep(a.opts.Name, fd, text) })
+	if err != nil {
 		return err
 	}
 	a.keeper = c
@@ -74,7 +67,7 @@ func (a *Attachment) takeOver(ctx context.Context, c *keeper.Client, dev block.D
 	}
 	var n note
 	err = json.Unmarshal(text, &n)
-	if err == nil && len(n.Init) != len(bytesOf(&a.init)) {
+	if err == nil && (n.Session.MaxWrite <= 0 || n.Session.MaxWrite > onefile.MaxWrite) {
 		err = errors.New("its note is not ours")
 	}
 	l := loop{number: n.Number, dev: n.Dev, inode: n.Inode, name: loopName(a.opts)}
@@ -82,12 +75,12 @@ func (a *Attachment) takeOver(ctx context.Context, c *keeper.Client, dev block.D
 		unix.Close(fd)
 		return false, errors.Join(errOther, err)
 	}
-	copy(bytesOf(&a.init), n.Init)
-	a.loop, a.fsdev, a.keeper, a.recovered = l, n.FSDev, c, true
-	if err := a.resume(fd); err != nil {
-		unix.Close(fd)
+	server, err := onefile.Resume(fd, dev, n.Session)
+	if err != nil {
 		return false, err // the device waits on; whoever decides may try again
 	}
+	a.loop, a.fsdev, a.keeper, a.recovered = l, n.FSDev, c, true
+	a.start(server)
 	return true, nil
 }
 
@@ -101,7 +94,7 @@ func (a *Attachment) goOn(ctx context.Context) error {
 	if err := a.publish(); err != nil {
 		return err
 	}
-	if size := a.file.size.Load(); size > a.loop.size() {
+	if size := a.server.Size(); size > a.loop.size() {
 		return a.Resize(ctx, size)
 	}
 	return nil
@@ -120,60 +113,7 @@ func (a *Attachment) remount() error {
 	if err != nil {
 		return fmt.Errorf("make the mount point: %w", err)
 	}
-	return mountFD(a.fd, a.mount, loopName(a.opts))
-}
-
-// resume serves the connection behind fd, which becomes the server's.
-func (a *Attachment) resume(fd int) error {
-	server, at, err := shakeHands(&a.init, a.file)
-	if err != nil {
-		return err
-	}
-	// Nobody reads before Serve: from here on the server's descriptor is the
-	// connection of the kernel.
-	if err := unix.Dup3(fd, at, unix.O_CLOEXEC); err != nil {
-		return fmt.Errorf("put the FUSE connection in its place: %w", err)
-	}
-	again := [16]byte{0: 16, 4: notifyResend} // length, code, no request
-	if _, err := unix.Write(at, again[:]); err != nil {
-		return fmt.Errorf("have the kernel ask again what was not answered: %w", err)
-	}
-	unix.Close(fd)
-	a.fd = at
-	a.start(server)
-	return nil
-}
-
-// shakeHands makes a server for a connection whose INIT was answered by an earlier
-// process: the kernel asks that once only. The server gets the same INIT over a
-// socket, and the number of the descriptor behind which it believes the kernel.
-func shakeHands(init *fuse.InitIn, f *file) (*fuse.Server, int, error) {
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer unix.Close(ends[1])
-	ask := *init
-	ask.InHeader = fuse.InHeader{Opcode: opInit, Unique: 2, Length: uint32(len(bytesOf(&ask)))} //nolint:gosec // about a hundred
-	if _, err := unix.Write(ends[1], bytesOf(&ask)); err != nil {
-		unix.Close(ends[0])
-		return nil, 0, fmt.Errorf("repeat the kernel's INIT: %w", err)
-	}
-	server, err := newServer(ends[0], f)
-	if err != nil {
-		return nil, 0, err
-	}
-	var answer [256]byte
-	n, err := unix.Read(ends[1], answer[:])
-	if err == nil && (n < 16 || binary.NativeEndian.Uint32(answer[4:]) != 0) {
-		err = fmt.Errorf("the answer to the repeated INIT is %x", answer[:n])
-	}
-	return server, ends[0], err
-}
-
-// bytesOf shows the kernel's INIT as bytes; the note stays on one box and kernel.
-func bytesOf(i *fuse.InitIn) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(i)), unsafe.Sizeof(*i))
+	return a.server.With(func(fd int) error { return mountFD(fd, a.mount, loopName(a.opts)) })
 }
 
 // Leave lets the device wait for the next process; see frontend.Survivor. The
@@ -185,19 +125,7 @@ func (a *Attachment) Leave() {
 		return
 	}
 	a.closed = true
-	a.mute()
-}
-
-// mute puts a place that swallows answers and gives no requests where the
-// connection was. A reader that sleeps in it may get one more request; it stays
-// unanswered, and is asked again.
-func (a *Attachment) mute() {
-	null, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	_ = unix.Dup3(null, a.fd, unix.O_CLOEXEC) // the number stays in use: nothing can be in the way
-	unix.Close(null)
+	_ = a.server.Mute() // it ends with the process otherwise
 }
 
 // Left reports whether an earlier process left a device that Attach would take

@@ -46,7 +46,7 @@ func startKeeper(t *testing.T, dir string) {
 func TestSurvival(t *testing.T) {
 	needHost(t)
 	a, _ := newAttachment(t, 1<<20)
-	if a.init.Flags64()&capResend == 0 {
+	if !a.server.Session().Resend {
 		t.Skip("needs Linux 6.9: the kernel's FUSE cannot ask again")
 	}
 	frontendtest.RunSurvival(t, survival)
