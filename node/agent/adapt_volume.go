@@ -106,13 +106,14 @@ func (v *vips) Announce() { v.manager.Announce() }
 // services are the services of one volume in the order of the configuration.
 type services []service.Driver
 
-func newServices(cfg *config.Config, vol config.Volume, failed func(name, reason string)) (services, error) {
+func newServices(cfg *config.Config, vol config.Volume, failed func(name, reason string), hold func(context.Context) error) (services, error) {
 	var list services
 	for _, s := range vol.Services {
 		driver, err := exec.New(exec.Options{Volume: vol.Name, Name: s.Name, Command: s.Command,
 			Environment: s.Environment, Directory: s.Directory, ReadyTCP: s.ReadyTCP, StartWait: s.StartWait,
 			StopWait: s.StopWait, Restarts: s.Restarts, RestartsIn: s.RestartsIn,
 			RunDir: filepath.Join(cfg.RunDir, "services"), LogDir: filepath.Join(cfg.StateDir, "services"),
+			Hold:     hold,
 			OnFailed: func(state service.State) { failed(s.Name, state.Reason) }})
 		if err != nil {
 			return nil, err

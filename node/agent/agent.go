@@ -72,6 +72,7 @@ type Agent struct {
 	heart       *heart
 	leases      *leases
 	watcher     *watcher
+	modes       *modes
 	interfaceOf func(string) string
 	connected   func([]netip.Addr) ([]api.Connection, error)
 	beside      []func(context.Context, *Agent) error
@@ -96,6 +97,7 @@ func build(p parts) (*Agent, error) {
 	a := &Agent{cfg: p.config, clock: p.clock, replica: p.replica, witness: p.witness, started: time.Now(),
 		interfaceOf: p.interfaceOf, connected: p.connected, beside: p.beside, nics: map[string]bool{},
 		diary: &diary{node: p.config.Node, log: p.log, keep: p.keep}}
+	a.modes = newModes(p.config.StateDir, p.config.Node, func(kind, text, reason string) { a.diary.note("", kind, text, reason) })
 	for _, l := range p.config.Self().Links {
 		if remote := p.config.Peer().Link(l.Name); remote != nil {
 			a.links = append(a.links, newLink(l.Name, l.Address, remote.Address, p.peers[l.Name]))
@@ -123,14 +125,18 @@ func build(p parts) (*Agent, error) {
 	a.heart = &heart{node: p.config.Node, peer: p.config.Peer().Name, boot: p.boot, every: p.config.Timing.Heartbeat,
 		clock: p.clock, links: a.links, owners: a.owners, retired: map[string]bool{}, last: map[string]uint64{},
 		mine: newSaid(len(a.owners)), theirs: heard{words: map[string]api.BeatVolume{}},
-		log: func(kind, text, reason string) { a.diary.note("", kind, text, reason) }}
+		modes: a.modes, log: func(kind, text, reason string) { a.diary.note("", kind, text, reason) }}
+	a.modes.apply, a.modes.kick = a.setMode, a.heart.kickAll
+	if m := a.modes.mode(); m != (failover.Mode{}) {
+		a.setMode(m)
+	}
 	a.watcher = &watcher{replica: p.replica, owners: a.owners, clock: p.clock}
 	return a, nil
 }
 
 func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) {
 	o := &owner{name: vol.Name, vol: vol, self: v.self, clock: a.clock, box: newMailbox(), stretches: make(chan struct{}, 1),
-		voters: v, leases: a.leases, links: a.links, replica: a.replica, diary: a.diary, speaks: len(a.owners) == 0}
+		modes: a.modes, voters: v, leases: a.leases, links: a.links, replica: a.replica, diary: a.diary, speaks: len(a.owners) == 0}
 	own, err := p.volume(vol, func(name, reason string) {
 		o.box.post(failover.ServiceFailed{Name: name, Reason: reason})
 	})
@@ -206,7 +212,7 @@ func (a *Agent) serve(ctx context.Context) error {
 }
 
 func (a *Agent) background() []func(context.Context) {
-	run := []func(context.Context){a.watcher.run, a.keepTime}
+	run := []func(context.Context){a.watcher.run, a.keepTime, a.modes.run}
 	for _, o := range a.owners {
 		run = append(run, o.run, o.keepCalendar)
 	}

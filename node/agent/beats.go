@@ -25,6 +25,7 @@ type heart struct {
 	links      links
 	owners     []*owner
 	log        func(kind, text, reason string)
+	modes      *modes
 	stopping   atomic.Bool
 
 	seq atomic.Uint64
@@ -110,6 +111,7 @@ func (h *heart) take(b api.Beat, on string) error {
 		return err
 	}
 	l.lastHeard.Store(int64(h.clock.Boot()))
+	h.modes.hear(b.Maintenance, b.Node)
 	h.deliver(b)
 	return nil
 }
@@ -177,7 +179,8 @@ func (h *heart) beat(on string) api.Beat {
 	for i, o := range h.owners {
 		h.mine.note(i, o.word(stopping))
 	}
-	b := api.Beat{Node: h.node, Boot: h.boot, Link: on, Seq: h.seq.Add(1), Has: h.theirs.upto, HasOf: h.from}
+	b := api.Beat{Node: h.node, Boot: h.boot, Link: on, Seq: h.seq.Add(1), Has: h.theirs.upto, HasOf: h.from,
+		Maintenance: h.modes.word()}
 	h.mine.fill(&b)
 	return b
 }
@@ -197,7 +200,7 @@ func (o *owner) hear(b *api.Beat, word api.BeatVolume, changed bool) {
 	ev := failover.Beat{Link: b.Link, Peer: failover.PeerReport{
 		Boot: b.Boot, Primary: word.Role == rolePrimary, Serving: word.Serving, Leaving: word.Leaving,
 		Epoch: word.Epoch, Chosen: word.Chosen, Fit: word.Fit, AddressNIC: word.AddressNIC,
-		MayLack: word.MayLack}}
+		MayLack: word.MayLack, Standby: word.Standby}}
 	if changed {
 		o.box.post(ev)
 		return
@@ -207,7 +210,8 @@ func (o *owner) hear(b *api.Beat, word api.BeatVolume, changed bool) {
 
 // word is what this node says of the volume.
 func (o *owner) word(stopping bool) api.BeatVolume {
-	w := api.BeatVolume{Name: o.name, Role: control.Secondary, Disk: control.Unknown, AddressNIC: o.nic.Load()}
+	w := api.BeatVolume{Name: o.name, Role: control.Secondary, Disk: control.Unknown, AddressNIC: o.nic.Load(),
+		Standby: !o.modes.standby().IsZero()}
 	view, state := o.view.Load(), o.state.Load()
 	if view == nil {
 		return w

@@ -94,6 +94,14 @@ func (h handler) Resync(ctx context.Context, from api.Caller, req control.Resync
 	return h.a.resync(ctx, req, !from.Local && from.Role == identity.RoleNode)
 }
 
+func (h handler) Maintenance(ctx context.Context, _ api.Caller, o api.MaintenanceOrder) (api.MaintenanceReply, error) {
+	return h.a.maintenance(ctx, o)
+}
+
+func (h handler) Standby(ctx context.Context, _ api.Caller, o api.StandbyOrder) (api.StandbyReply, error) {
+	return h.a.goOnStandby(ctx, o.Undo)
+}
+
 func (h handler) Fence(ctx context.Context, _ api.Caller, o api.FenceOrder) (api.Fencing, error) {
 	return h.a.fence(ctx, o)
 }

@@ -48,19 +48,7 @@ func (k cradle) save(i *infancy) error {
 	if err != nil {
 		return fmt.Errorf("keep that the volume is not formatted: %w", err)
 	}
-	temp := k.path + ".new"
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err == nil {
-		_, err = f.Write(append(raw, '\n'))
-		if err == nil {
-			err = f.Sync()
-		}
-		err = errors.Join(err, f.Close())
-	}
-	if err == nil {
-		err = errors.Join(os.Rename(temp, k.path), k.sync())
-	}
-	if err != nil {
+	if err := keepFile(k.path, append(raw, '\n')); err != nil {
 		return fmt.Errorf("keep that the volume is not formatted: %w", err)
 	}
 	return nil
@@ -72,18 +60,10 @@ func (k cradle) clear() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err = errors.Join(err, k.sync()); err != nil {
+	if err = errors.Join(err, syncDir(filepath.Dir(k.path))); err != nil {
 		return fmt.Errorf("forget that the volume is not formatted: %w", err)
 	}
 	return nil
-}
-
-func (k cradle) sync() error {
-	dir, err := os.Open(filepath.Dir(k.path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // recall finds out, before the replica is promoted, whether the file system is still

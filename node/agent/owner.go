@@ -38,6 +38,7 @@ type owner struct {
 	replica Replica
 	course  *course
 	diary   *diary
+	modes   *modes
 	changed func() // called when the role changed: heartbeats leave at once
 
 	chosen *newest[control.ChosenRequest]

@@ -127,7 +127,7 @@ func (w *wiring) volume(vol config.Volume, failed func(name, reason string)) (vo
 	if err != nil {
 		return volumeParts{}, err
 	}
-	list, err := newServices(w.cfg, vol, failed)
+	list, err := newServices(w.cfg, vol, failed, func(ctx context.Context) error { return w.agent.modes.whileHeld(ctx) })
 	if err != nil {
 		return volumeParts{}, err
 	}

@@ -20,6 +20,7 @@ func (a *Agent) status() api.Status {
 		Uptime: time.Since(a.started), Links: a.links.status(seen), LastEvent: a.diary.last.Load(),
 		Peer: api.PeerStatus{Name: a.cfg.Peer().Name, Alive: peer.Alive, LastSeen: a.wall(peer.LastSeen),
 			Minor: peer.Minor, Major: peer.Major}}
+	s.Maintenance, s.Standby, s.PeerStandby = a.modes.word(), !a.modes.standby().IsZero(), a.peerOnStandby()
 	for _, o := range a.owners {
 		v := a.volumeStatus(o)
 		if o.state.Load() == nil {

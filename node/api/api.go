@@ -67,6 +67,10 @@ type Handler interface {
 	Outdate(ctx context.Context, from Caller, req control.OutdateRequest) error
 	// GiveUp lets this node's replica be overwritten by the peer's.
 	GiveUp(ctx context.Context, from Caller, req control.GiveUpRequest) error
+	// Maintenance turns the watching mode of the pair on or off; Standby puts this node
+	// on standby or ends that, and returns when its volumes are with the other node.
+	Maintenance(ctx context.Context, from Caller, o MaintenanceOrder) (MaintenanceReply, error)
+	Standby(ctx context.Context, from Caller, o StandbyOrder) (StandbyReply, error)
 	// Fence looks at or switches the power of this node's peer, and returns when that is proved.
 	Fence(ctx context.Context, from Caller, o FenceOrder) (Fencing, error)
 }

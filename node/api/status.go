@@ -26,6 +26,11 @@ type Status struct {
 	LastEvent *event.Event `json:"last_event,omitempty"`
 	// ReplicatorProblem is why the replicator does not answer; empty when it does.
 	ReplicatorProblem string `json:"replicator_problem,omitempty"`
+	// Maintenance is the watching mode of the pair; Standby and PeerStandby tell that a
+	// node takes nothing over.
+	Maintenance Maintenance `json:"maintenance"`
+	Standby     bool        `json:"standby,omitempty"`
+	PeerStandby bool        `json:"peer_standby,omitempty"`
 	// HistoryProblem is why the newest event is not on disk; empty when it is.
 	HistoryProblem string `json:"history_problem,omitempty"`
 	// Records are the registers a witness keeps; nodes show theirs in Volumes.
@@ -119,6 +124,8 @@ type Beat struct {
 	// the receiver's agent.
 	Has   uint64 `json:"has"`
 	HasOf string `json:"has_of,omitempty"`
+	// Maintenance is the newest word on the watching mode that the sender knows.
+	Maintenance Maintenance `json:"maintenance"`
 }
 
 // MaxBeatVolumes bounds the volumes of one beat, which must stay below MaxRequest.
@@ -140,6 +147,8 @@ type BeatVolume struct {
 	// MayLack is the protocol under which the last Primary may have completed
 	// writes that are not there; empty: none.
 	MayLack string `json:"may_lack,omitempty"`
+	// Standby: the node takes nothing over.
+	Standby bool `json:"standby,omitempty"`
 	// Unformatted: this reign is to make the volume's first file system and has not
 	// finished it.
 	Unformatted bool `json:"unformatted,omitempty"`

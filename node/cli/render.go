@@ -30,6 +30,7 @@ func renderStatus(s *api.Status, color bool) string {
 		return out.String()
 	}
 	out.head(s)
+	out.modes(s)
 	out.boxes(s)
 	for i := range s.Volumes {
 		out.volume(s, &s.Volumes[i])

@@ -36,6 +36,7 @@ func judge(s *api.Status) verdict {
 	if s.ReplicatorProblem != "" {
 		v.add(degraded, "%s", s.ReplicatorProblem)
 	}
+	judgeModes(v, s)
 	for i := range s.Volumes {
 		judgeVolume(v, s, &s.Volumes[i])
 	}

@@ -137,7 +137,7 @@ func (m *Machine) hasLetGo() {
 	m.role = RoleSecondary
 	m.afterStep = ""
 	m.notBefore = m.now + m.backOff(holdOffAfterLetGo)
-	if m.replicaSeen && !m.replica.Usable {
+	if m.replicaSeen && !m.replica.Usable && !m.mode.Maintenance {
 		m.do(TellHandOver{Epoch: epoch}) // nobody needs to wait for this node
 	}
 	m.note(Note{Kind: "let-go", Text: m.cfg.SelfName + " is out of the way and Secondary.", Reason: m.leaveFor})
@@ -166,6 +166,10 @@ func (m *Machine) backOff(base time.Duration) time.Duration {
 
 func (m *Machine) takeServiceFailed(e ServiceFailed) {
 	if m.role != RoleServing && m.role != RoleTakingOver {
+		return
+	}
+	if m.mode.Maintenance {
+		m.holdFailure(e)
 		return
 	}
 	why := fmt.Sprintf("service %s failed: %s", e.Name, e.Reason)

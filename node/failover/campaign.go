@@ -45,10 +45,17 @@ func (m *Machine) mayCampaign() (string, bool) {
 		m.noteLacking(why)
 		return why, false
 	}
+	if why := m.onStandby(); why != "" {
+		return why, false
+	}
 	if m.handedOver() && m.now >= m.notBefore {
 		return m.cfg.PeerName + " handed the volume over", true
 	}
 	if why := m.lacking(); why != "" {
+		m.noteLacking(why)
+		return why, false
+	}
+	if why := m.inMaintenance(); why != "" {
 		m.noteLacking(why)
 		return why, false
 	}
@@ -90,7 +97,7 @@ func (m *Machine) besideIdlePeer() (string, bool) {
 	if m.peerIdle == 0 || m.now-m.peerIdle < settle {
 		return "", false
 	}
-	first := m.cfg.Self == 0 || !m.peer.Fit
+	first := m.cfg.Self == 0 || !m.peer.Fit || m.peer.Standby
 	if !m.addressNIC && m.peer.Fit && m.peer.AddressNIC {
 		first = false
 	}

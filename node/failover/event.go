@@ -97,6 +97,7 @@ const (
 	OrderGrab                            // take over by the operator's word: the missing vote is replaced, not the need to be in the in-sync set
 	OrderGrabStale                       // as OrderGrab, and also accept data that is known not to be current
 	OrderLeave                           // let the volume go cleanly and stay Secondary (agent stops)
+	OrderMayGive                         // answer whether a switchover would be carried out, and do nothing
 )
 
 func (Tick) isEvent()          {}
@@ -124,6 +125,7 @@ type PeerReport struct {
 	Fit        bool // could take over: disk, replicator, course
 	AddressNIC bool
 	MayLack    string // see ReplicaReport
+	Standby    bool   // takes nothing over; see Mode
 }
 
 // ReplicaReport is the local replica, reduced to what decisions need.

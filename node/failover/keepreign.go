@@ -118,7 +118,9 @@ func (m *Machine) takeRenewed(e Renewed) {
 // adjustSet proposes the in-sync set that the replica asks for.
 func (m *Machine) adjustSet() {
 	if m.prop.State() != reign.Reigning {
-		m.askAgain(askAgain)
+		if !m.again || !m.overtaken() { // else reelect asks anew
+			m.askAgain(askAgain)
+		}
 		return
 	}
 	if m.replicaSeen && m.replica.Primary && m.replica.Epoch == m.prop.Epoch() {
@@ -177,7 +179,7 @@ func (m *Machine) setReason(s arbiter.Set) string {
 // watchAddressNIC hands the volume to the peer when clients cannot reach this
 // node any more but could reach the peer.
 func (m *Machine) watchAddressNIC() {
-	if m.addressNIC || m.now-m.nicDownAt < 500*time.Millisecond || m.cannotGive() != "" || !m.peer.AddressNIC {
+	if m.addressNIC || m.mode.Maintenance || m.now-m.nicDownAt < 500*time.Millisecond || m.cannotGive() != "" || !m.peer.AddressNIC {
 		return
 	}
 	m.leave("the network card of the volume's address lost its cable, and "+m.cfg.PeerName+" has one", true)
@@ -200,6 +202,8 @@ func (m *Machine) cannotGive() string {
 		return fmt.Sprintf("%s is not in sync yet; wait with `gemel volume wait-sync %s`", m.cfg.PeerName, m.cfg.Volume)
 	case !m.replica.Connected:
 		return "the replication connection to " + m.cfg.PeerName + " is down; see `gemel status`"
+	case m.peer.Standby:
+		return fmt.Sprintf("%s is on standby; `gemel standby %s --undo` ends that", m.cfg.PeerName, m.cfg.PeerName)
 	case !m.peer.Fit:
 		return m.cfg.PeerName + " is not fit to take over; see `gemel status` there"
 	default:

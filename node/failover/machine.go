@@ -82,6 +82,9 @@ type Machine struct {
 	remote     bool          // it goes on through the peer's disk, and history knows
 	giveAt     time.Duration // when the hand-over of that is tried next
 
+	mode        Mode
+	heldFailure *ServiceFailed // a service's, that waits for the end of the maintenance
+
 	order      Order         // operator's order being carried out; ID zero: none
 	orderUntil time.Duration // when it is answered with a time-out
 }
@@ -134,6 +137,8 @@ func (m *Machine) take(ev Event) {
 		m.takeHandOver(e)
 	case Order:
 		m.takeOrder(e)
+	case Mode:
+		m.takeMode(e)
 	default:
 		panic(fmt.Sprintf("failover: unknown event %T", ev))
 	}

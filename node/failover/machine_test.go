@@ -402,6 +402,8 @@ func walk(t *testing.T, seed uint64, trouble func(*world, *rand.Rand)) {
 	w.cut = map[[2]arbiter.NodeID]bool{}
 	w.wit.up = true
 	for _, b := range w.nodes {
+		w.setMode(b.id, Mode{})
+		b.mode = Mode{}
 		b.nic = true
 		if !b.replica.Usable {
 			w.powerOff(b.id)
@@ -419,7 +421,9 @@ func walk(t *testing.T, seed uint64, trouble func(*world, *rand.Rand)) {
 func trouble(w *world, r *rand.Rand) {
 	id := arbiter.NodeID(r.IntN(2))
 	b := w.nodes[id]
-	switch r.IntN(9) {
+	switch r.IntN(11) {
+	case 9, 10:
+		w.setMode(id, Mode{Maintenance: r.IntN(3) == 0, Standby: r.IntN(4) == 0})
 	case 0, 1:
 		if b.up {
 			w.powerOff(id)

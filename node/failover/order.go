@@ -14,6 +14,8 @@ func (m *Machine) takeOrder(o Order) {
 		m.grab(o)
 	case OrderLeave:
 		m.leaveForGood(o)
+	case OrderMayGive:
+		m.mayGive(o)
 	default:
 		m.do(Answer{ID: o.ID, Err: fmt.Sprintf("unknown order %d", o.Kind)})
 	}

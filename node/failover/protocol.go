@@ -17,7 +17,7 @@ func (m *Machine) lacking() string {
 	if m.replica.MayLack == "" {
 		return ""
 	}
-	if m.det.alive && m.peer.Fit && m.peer.MayLack == "" && (m.peerIdle == 0 || m.now-m.peerIdle < peerFirst) {
+	if m.det.alive && m.peer.Fit && !m.peer.Standby && m.peer.MayLack == "" && (m.peerIdle == 0 || m.now-m.peerIdle < peerFirst) {
 		return fmt.Sprintf("lets %s go first: %s, and %s has them", m.cfg.PeerName, m.lacks(), m.cfg.PeerName)
 	}
 	if m.replica.MayLack != "A" || m.cfg.TakeoverUnderA {

@@ -42,10 +42,15 @@ func (m *Machine) reelect() {
 		m.reelected()
 	case m.prop.Refusal().Kind == reign.Outdated:
 		m.letGo("an operator made " + m.cfg.PeerName + " Primary by hand; " + m.prop.Refusal().Words(m.names()))
-	case m.now >= m.nextAsk && (m.prop.Superseded() || m.prop.Refusal().Kind == reign.HigherPromise):
+	case m.now >= m.nextAsk && m.overtaken():
 		m.nextAsk = m.now + m.politeDelay()
 		m.send(m.prop.Campaign(m.nextEpoch(0), m.replica.Record.Accepted))
 	}
+}
+
+// overtaken reports whether a campaign in place can only be won with a higher epoch.
+func (m *Machine) overtaken() bool {
+	return m.prop.Superseded() || m.prop.Refusal().Kind == reign.HigherPromise
 }
 
 // reelectFrom begins a campaign in the place of the reign in which kept is chosen.

@@ -47,6 +47,7 @@ type box struct {
 	failing map[Step]string
 	answers map[uint64]string
 	steps   []Step
+	mode    Mode
 }
 
 type parcel struct {
@@ -94,6 +95,7 @@ func (w *world) restartAgent(id arbiter.NodeID) {
 	b := w.nodes[id]
 	b.boot++
 	b.m = New(w.config(id))
+	w.feed(id, b.mode)
 	if !b.replica.Primary {
 		b.vip, b.mounted = false, false
 	}
@@ -309,7 +311,7 @@ func (w *world) beat(b *box) {
 	primary := v.Role == RoleTakingOver || v.Role == RoleServing || v.Role == RoleLeaving
 	r := PeerReport{Boot: fmt.Sprint(b.boot), Primary: primary, Serving: v.Role == RoleServing,
 		Leaving: v.Role == RoleLeaving, Epoch: v.Epoch, Chosen: v.Chosen, Fit: b.replica.DiskWhole || b.replica.Created, AddressNIC: b.nic,
-		MayLack: b.replica.MayLack}
+		MayLack: b.replica.MayLack, Standby: b.mode.Standby}
 	if !primary {
 		r.Epoch = 0
 	}
@@ -373,6 +375,11 @@ func (w *world) order(id arbiter.NodeID, kind OrderKind) uint64 {
 	n := rand.Uint64()
 	w.feed(id, Order{ID: n, Kind: kind})
 	return n
+}
+
+func (w *world) setMode(id arbiter.NodeID, mode Mode) {
+	w.nodes[id].mode = mode
+	w.feed(id, mode)
 }
 
 // serving returns the node that serves, or nil.

@@ -36,6 +36,9 @@ type Options struct {
 	RestartsIn time.Duration
 	RunDir     string // pid files; must not survive a reboot
 	LogDir     string // logs, 8 MiB and one older part for each service
+	// Hold is called before a restart, and returns when it may go ahead; an error means
+	// that ctx ended. nil: at once.
+	Hold func(ctx context.Context) error
 	// OnFailed is told once when the budget of restarts is used up, on the
 	// supervisor's goroutine; it must not call Start, Stop, Kill or Release.
 	OnFailed func(service.State)

@@ -283,3 +283,27 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldBack: a service that ends while no restarts are wanted starts once they are.
+func TestHeldBack(t *testing.T) {
+	o := options(t, "serve")
+	wanted := make(chan struct{})
+	o.Restarts = 3
+	o.Hold = func(ctx context.Context) error {
+		select {
+		case <-wanted:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	s := newService(t, o)
+	pid := start(t, s)
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	eventually(t, "the service to be held back", func() bool {
+		st := s.State()
+		return st.Phase == service.Stopped && strings.Contains(st.Reason, "not restarted for now")
+	})
+	close(wanted)
+	eventually(t, "the restart", func() bool { st := s.State(); return st.Phase == service.Running && st.PID != pid })
+}

@@ -23,6 +23,9 @@ func (s *Service) supervise(ctx context.Context, p *process) {
 			return
 		}
 		reason := fmt.Sprintf("%s; its last words: %s", p.reason, s.lastWords())
+		if s.heldBack(ctx, reason) {
+			return
+		}
 		now := time.Now()
 		ends = append(recent(ends, now.Add(-s.opts.RestartsIn)), now)
 		if len(ends) > s.opts.Restarts {
@@ -49,6 +52,15 @@ func (s *Service) watch(ctx context.Context, p *process) bool {
 			_ = s.rotate() // tried again at the next tick
 		}
 	}
+}
+
+// heldBack waits until restarts are wanted; true: ctx ended before.
+func (s *Service) heldBack(ctx context.Context, reason string) bool {
+	if s.opts.Hold == nil {
+		return false
+	}
+	s.enter(service.Stopped, 0, "not restarted for now; "+reason)
+	return s.opts.Hold(ctx) != nil
 }
 
 // restart returns nil when ctx ended or the service could not be started.
