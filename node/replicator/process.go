@@ -56,8 +56,8 @@ func enterNamespace(cfg *config.Config, log *slog.Logger) error {
 	return fmt.Errorf("start %s in its mount namespace: %w", executable, err)
 }
 
-// leaveNamespace gives the thread a mount namespace of its own, in which the
-// volumes of an earlier life are not mounted.
+// leaveNamespace gives the thread a mount namespace of its own, in which neither
+// the volumes of an earlier life are mounted nor anybody else's disks.
 func leaveNamespace(cfg *config.Config, log *slog.Logger) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("make a mount namespace for the replicator: %w; it needs CAP_SYS_ADMIN, run it as root", err)
@@ -65,12 +65,7 @@ func leaveNamespace(cfg *config.Config, log *slog.Logger) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the replicator's mounts private: %w", err)
 	}
-	for _, path := range volumeMounts(cfg) {
-		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if err == nil {
-			log.Info("a mount of an earlier life is left out of the replicator's namespace", "path", path)
-		}
-	}
+	leaveMounts(cfg, log)
 	// Best effort: memory for I/O must not wait for I/O on our own device.
 	if err := unix.Prctl(unix.PR_SET_IO_FLUSHER, 1, 0, 0, 0); err != nil {
 		log.Info("the kernel does not let the replicator be an I/O flusher; do not put swap on a volume", "reason", err)
@@ -81,8 +76,7 @@ func leaveNamespace(cfg *config.Config, log *slog.Logger) error {
 // volumeMounts returns where volumes are, or may be, mounted: at the configured
 // paths, and wherever somebody mounted a device that outlived its replicator.
 // Such a mount, kept in the namespace, would keep the device in use for ever.
-func volumeMounts(cfg *config.Config) []string {
-	table, _ := os.ReadFile("/proc/thread-self/mountinfo") // without it the configured ones
+func volumeMounts(cfg *config.Config, table string) []string {
 	var paths []string
 	for _, v := range cfg.Volumes {
 		if v.Mount.Path != "" {
@@ -92,20 +86,79 @@ func volumeMounts(cfg *config.Config) []string {
 		if cfg.DeviceDir == "" || unix.Stat(filepath.Join(cfg.DeviceDir, v.Name), &st) != nil {
 			continue
 		}
-		paths = append(paths, mountedFrom(string(table), fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)))...)
+		paths = append(paths, mountedFrom(table, fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)))...)
 	}
 	return paths
 }
 
+// plainPath undoes what mountinfo does to blanks in paths.
+var plainPath = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
 // mountedFrom returns the mount points of a device number in a mountinfo table.
 func mountedFrom(table, number string) (paths []string) {
-	plain := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	for line := range strings.Lines(table) {
 		if f := strings.Fields(line); len(f) > 4 && f[2] == number {
-			paths = append(paths, plain.Replace(f[4]))
+			paths = append(paths, plainPath.Replace(f[4]))
 		}
 	}
 	return paths
+}
+
+// leaveMounts takes out of the namespace what the replicator has no use for. A copy
+// of a mount keeps its device in use when everybody else has unmounted it.
+func leaveMounts(cfg *config.Config, log *slog.Logger) {
+	table, _ := os.ReadFile("/proc/thread-self/mountinfo") // without it the configured ones
+	needed := []string{"/usr", "/lib", "/etc", "/var", "/run", "/tmp", cfg.StateDir, cfg.UndoDirectory(), cfg.RunDir,
+		cfg.DeviceDir, cfg.Keys, cfg.Path()}
+	if executable, err := os.Executable(); err == nil {
+		needed = append(needed, executable)
+	}
+	for _, v := range cfg.Volumes {
+		needed = append(needed, v.Device, v.Apart())
+	}
+	for _, path := range append(spareMounts(string(table), withTargets(needed)), volumeMounts(cfg, string(table))...) {
+		if unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) == nil {
+			log.Info("a mount is left out of the replicator's namespace", "path", path)
+		}
+	}
+}
+
+// withTargets adds to paths what they are behind symbolic links.
+func withTargets(paths []string) (all []string) {
+	for _, path := range paths {
+		if !filepath.IsAbs(path) {
+			continue
+		}
+		all = append(all, filepath.Clean(path))
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			all = append(all, target)
+		}
+	}
+	return all
+}
+
+// spareMounts returns where the file systems of block devices are mounted on which
+// none of the needed paths lies, inner ones first.
+func spareMounts(table string, needed []string) (spare []string) {
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if len(f) < 5 || strings.HasPrefix(f[2], "0:") { // without a device there is nothing to keep in use
+			continue
+		}
+		mount := plainPath.Replace(f[4])
+		if within(mount, "/etc") { // single files of a container, such as its table of hosts
+			continue
+		}
+		if !slices.ContainsFunc(needed, func(path string) bool { return within(path, mount) }) {
+			spare = append(spare, mount)
+		}
+	}
+	slices.Reverse(spare)
+	return spare
+}
+
+func within(path, mount string) bool {
+	return mount == "/" || path == mount || strings.HasPrefix(path, mount+"/")
 }
 
 // startKeeper sees to it that what outlives this process is kept, where a volume may

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,5 +77,40 @@ func TestMountedFrom(t *testing.T) {
 		if got := fmt.Sprint(mountedFrom(table, number)); got != want {
 			t.Errorf("%s is mounted at %s, want %s", number, got, want)
 		}
+	}
+}
+
+func TestMountsOfOthersAreLeftOut(t *testing.T) {
+	const table = `22 27 0:21 / /proc rw - proc proc rw
+27 1 254:0 / / rw - ext4 /dev/vda rw
+30 27 254:1 / /usr rw - ext4 /dev/vdb rw
+31 30 254:2 / /usr/local rw - ext4 /dev/vdc rw
+32 27 8:1 / /media/stick rw - vfat /dev/sda1 rw
+33 32 8:17 / /media/stick/a\040b rw - vfat /dev/sdb1 rw
+34 27 0:40 / /srv/tmp rw - tmpfs tmpfs rw
+35 27 8:33 / /srv/state rw - ext4 /dev/sdc1 rw
+37 27 8:33 / /etc/hosts rw - ext4 /dev/sdc1 rw
+36 27 8:34 / /srv/state2 rw - ext4 /dev/sdc2 rw
+`
+	needed := []string{"/usr", "/srv/state/gemel", "/not/there"}
+	want := []string{"/srv/state2", "/media/stick/a b", "/media/stick", "/usr/local"}
+	if got := spareMounts(table, needed); !slices.Equal(got, want) {
+		t.Errorf("left out are %q, want %q", got, want)
+	}
+}
+
+// TestPathsBehindLinksAreNeeded: a state directory may be a link to another disk.
+func TestPathsBehindLinksAreNeeded(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(filepath.Join(dir), link); err != nil {
+		t.Fatal(err)
+	}
+	got := withTargets([]string{link, "", "/not/there/../at/all"})
+	if want := []string{link, dir, "/not/at/all"}; !slices.Equal(got, want) {
+		t.Errorf("needed are %q, want %q", got, want)
 	}
 }
