@@ -168,7 +168,7 @@ func (d *Dialer) connect(ctx context.Context, path int) (*lane, error) {
 	if d.Plain {
 		config = nil
 	}
-	l := newLane(p.Name, socket, config, tls.Client, d.PeerTimeout)
+	l := newLane(p.Name, socket, config, true, d.PeerTimeout)
 	if err := l.handshake(ctx); err != nil {
 		_ = socket.Close()
 		return nil, err

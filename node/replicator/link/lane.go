@@ -2,6 +2,7 @@ package link
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -24,12 +25,13 @@ import (
 type lane struct {
 	name string // of the link
 	raw  *countedConn
-	cork *corked
-	tls  *tls.Conn // nil when plain
-	out  io.Writer
-	in   *bufio.Reader
-	// lower is what was read from the socket below TLS.
-	lower            *bufferedConn
+	tls  *tls.Conn     // makes the handshake; nil when plain
+	keys secrets       // of TLS, while it is made
+	dial bool          // this side is TLS's client
+	data *records      // TLS's data, once the handshake is made; nil when plain
+	low  *bufio.Reader // the socket's bytes, until data has them
+	in   *bufio.Reader // the messages' bytes
+
 	rest             net.Buffers // what a write of the session's bytes has left
 	sendSeq, recvSeq uint64      // of the talk
 
@@ -49,36 +51,64 @@ type lane struct {
 const (
 	smallIn, smallLower = 4 << 10, 8 << 10
 	wideIn, wideLower   = 64 << 10, burst
+	wideTLS             = 20 << 10 // a record, so that what is longer passes it by
 )
 
-// newLane puts a lane on a socket. wrap is tls.Client or tls.Server; without a
-// TLS configuration the lane is plain.
-func newLane(name string, socket net.Conn, config *tls.Config, wrap func(net.Conn, *tls.Config) *tls.Conn, timeout time.Duration) *lane {
+// newLane puts a lane on a socket. Without a TLS configuration it is plain;
+// otherwise handshake must be called, dials saying which side begins it.
+func newLane(name string, socket net.Conn, config *tls.Config, dials bool, timeout time.Duration) *lane {
 	tune(socket, timeout)
-	l := &lane{name: name, raw: &countedConn{Conn: socket}, patience: timeout}
-	l.lower = &bufferedConn{Conn: l.raw, in: bufio.NewReaderSize(l.raw, smallLower)}
-	l.cork = &corked{Conn: l.lower}
-	if config == nil {
-		l.out, l.in = l.cork, bufio.NewReaderSize(l.lower, smallIn)
+	l := &lane{name: name, raw: &countedConn{Conn: socket}, dial: dials, patience: timeout}
+	l.low = bufio.NewReaderSize(l.raw, smallLower)
+	if l.in = l.low; config == nil {
 		return l
 	}
 	config = config.Clone()
-	config.DynamicRecordSizingDisabled = true
-	l.tls = wrap(l.cork, config)
-	l.out, l.in = l.tls, bufio.NewReaderSize(l.tls, smallIn)
+	if config.KeyLogWriter != nil {
+		config.KeyLogWriter = io.MultiWriter(config.KeyLogWriter, &l.keys)
+	} else {
+		config.KeyLogWriter = &l.keys
+	}
+	below := &boundedConn{Conn: l.raw, bounded: bounded{in: l.low}}
+	if dials {
+		l.tls = tls.Client(below, config)
+	} else {
+		l.tls = tls.Server(below, config)
+	}
 	return l
+}
+
+// handshake proves who the two boxes are.
+func (l *lane) handshake(ctx context.Context) error {
+	if l.tls == nil {
+		return nil
+	}
+	if err := l.tls.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS: %w", err)
+	}
+	state := l.tls.ConnectionState()
+	var err error
+	if l.data, err = newRecords(l.raw.Conn, l.low, &state, &l.keys, l.dial); err != nil {
+		return err
+	}
+	l.keys = secrets{}
+	l.in = bufio.NewReaderSize(l.data, smallIn)
+	return nil
 }
 
 // widen gives the lane the buffers of the one in use. It is for the goroutine
 // that reads.
 func (l *lane) widen() {
-	l.lower.in = bufio.NewReaderSize(l.lower.in, wideLower)
-	l.in = bufio.NewReaderSize(l.in, wideIn)
-	l.cork.cork()
+	if l.data == nil {
+		l.in = bufio.NewReaderSize(l.in, wideIn)
+		return
+	}
+	l.data.in = bufio.NewReaderSize(l.data.in, wideLower)
+	l.in = bufio.NewReaderSize(l.in, wideTLS)
 }
 
 // buffered reports whether something was taken from the kernel and not read.
-func (l *lane) buffered() bool { return l.in.Buffered() > 0 || l.lower.in.Buffered() > 0 }
+func (l *lane) buffered() bool { return l.in.Buffered() > 0 || l.data != nil && l.data.buffered() }
 
 // talk sends one message of the lane's own, unless the lane is in use.
 func (l *lane) talk(h wire.Header, payload []byte) error {
@@ -114,11 +144,7 @@ func (l *lane) last(h wire.Header, payload []byte) {
 func (l *lane) say(h wire.Header, payload []byte) error {
 	h.Seq = l.sendSeq
 	l.sendSeq++
-	_, err := l.out.Write(wire.AppendMessage(nil, h, payload))
-	if err == nil {
-		err = l.cork.flush()
-	}
-	return err
+	return l.write([][]byte{wire.AppendMessage(nil, h, payload)})
 }
 
 // listen reads one message of the lane's own. A peer's Error becomes an error
@@ -175,20 +201,15 @@ func (l *lane) refuse(code uint32, reason error) {
 	l.last(wire.Header{Type: wire.TypeError, Code: code}, cut(reason.Error()))
 }
 
-// write sends the session's bytes, in one system call as far as the kernel takes
-// it; plain ones from where they are. It uses parts up.
+// write sends bytes, in one system call as far as the kernel takes them; plain
+// ones from where they are. It uses parts up.
 func (l *lane) write(parts [][]byte) error {
-	if l.tls == nil {
-		l.rest = parts
-		_, err := l.rest.WriteTo(l.raw.Conn)
-		return err
+	if l.data != nil {
+		return l.data.write(parts)
 	}
-	for _, p := range parts {
-		if _, err := l.out.Write(p); err != nil {
-			return err
-		}
-	}
-	return l.cork.flush()
+	l.rest = parts
+	_, err := l.rest.WriteTo(l.raw.Conn)
+	return err
 }
 
 // secret returns what only the two ends of this lane know; empty when plain.
@@ -212,50 +233,13 @@ func (c *countedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// bufferedConn reads many TLS records with one system call.
-type bufferedConn struct {
+// boundedConn is the socket below crypto/tls.
+type boundedConn struct {
 	net.Conn
-	in *bufio.Reader
+	bounded
 }
 
-func (b *bufferedConn) Read(p []byte) (int, error) { return b.in.Read(p) }
-
-// corked is the socket below TLS. While corked it collects the records of one
-// burst, so that they reach the kernel in one system call instead of one each.
-type corked struct {
-	net.Conn
-	mu  sync.Mutex
-	on  bool
-	buf []byte
-}
-
-func (c *corked) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.on {
-		return c.Conn.Write(p)
-	}
-	c.buf = append(c.buf, p...)
-	return len(p), nil
-}
-
-func (c *corked) cork() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.on = true
-}
-
-// flush sends what was collected.
-func (c *corked) flush() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.buf) == 0 {
-		return nil
-	}
-	_, err := c.Conn.Write(c.buf)
-	c.buf = c.buf[:0]
-	return err
-}
+func (b *boundedConn) Read(p []byte) (int, error) { return b.bounded.Read(p) }
 
 // readMessage reads one message and checks it against its place in the stream.
 // An Error has no place: it may cut in.

@@ -373,8 +373,7 @@ func TestDamageOnTheWay(t *testing.T) {
 		wire.BadPayloadSum: append(wire.AppendHeader(nil, &wire.Header{Type: wire.TypeWrite, Length: 4096, Span: 4096, PayloadCRC: 1}), make([]byte, 4096)...),
 	} {
 		a, b := newBench(t, timeout).pair(t)
-		a.lane.out.Write(message)
-		a.lane.cork.flush()
+		a.lane.write([][]byte{message})
 		if _, err := b.Receive(); wire.ReasonOf(err) != want {
 			t.Errorf("want %s, got %v", want, err)
 		}

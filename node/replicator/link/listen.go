@@ -176,7 +176,7 @@ func (l *Listener) open(raw net.Conn) {
 	if l.options.Plain {
 		config = nil
 	}
-	road := newLane("", raw, config, tls.Server, l.options.PeerTimeout)
+	road := newLane("", raw, config, false, l.options.PeerTimeout)
 	if err := road.handshake(l.ctx); err != nil {
 		l.refused(raw, err)
 		raw.Close()

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -90,15 +89,4 @@ func (l *lane) joinMessage(want wire.Type) (wire.Join, error) {
 	}
 	defer m.Release()
 	return wire.ParseJoin(m.Payload)
-}
-
-// handshake proves who the two boxes are.
-func (l *lane) handshake(ctx context.Context) error {
-	if l.tls == nil {
-		return nil
-	}
-	if err := l.tls.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("TLS: %w", err)
-	}
-	return nil
 }
