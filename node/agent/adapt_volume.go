@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
-	"sync"
 	"time"
 
 	"gemel/node/api"
 	"gemel/node/config"
 	"gemel/node/mount"
-	"gemel/node/service"
-	"gemel/node/service/exec"
 	"gemel/node/vip"
 )
 
@@ -102,71 +98,6 @@ func (v *vips) Held() []api.Held {
 }
 
 func (v *vips) Announce() { v.manager.Announce() }
-
-// services are the services of one volume in the order of the configuration.
-type services []service.Driver
-
-func newServices(cfg *config.Config, vol config.Volume, failed func(name, reason string), hold func(context.Context) error) (services, error) {
-	var list services
-	for _, s := range vol.Services {
-		driver, err := exec.New(exec.Options{Volume: vol.Name, Name: s.Name, Command: s.Command,
-			Environment: s.Environment, Directory: s.Directory, ReadyTCP: s.ReadyTCP, StartWait: s.StartWait,
-			StopWait: s.StopWait, Restarts: s.Restarts, RestartsIn: s.RestartsIn,
-			RunDir: filepath.Join(cfg.RunDir, "services"), LogDir: filepath.Join(cfg.StateDir, "services"),
-			Hold:     hold,
-			OnFailed: func(state service.State) { failed(s.Name, state.Reason) }})
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, driver)
-	}
-	return list, nil
-}
-
-func (s services) Start(ctx context.Context) error {
-	for _, driver := range s {
-		if err := driver.Start(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Stop stops in reverse order; one that does not stop does not save the others.
-func (s services) Stop(ctx context.Context) error {
-	var errs []error
-	for i := len(s) - 1; i >= 0; i-- {
-		errs = append(errs, s[i].Stop(ctx))
-	}
-	return errors.Join(errs...)
-}
-
-// Kill kills all at once.
-func (s services) Kill(ctx context.Context) error {
-	errs := make([]error, len(s))
-	var wg sync.WaitGroup
-	for i, driver := range s {
-		wg.Go(func() { errs[i] = driver.Kill(ctx) })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func (s services) State() []api.Running {
-	list := make([]api.Running, len(s))
-	for i, driver := range s {
-		state := driver.State()
-		list[i] = api.Running{Name: driver.Name(), State: state.Phase, PID: state.PID, Restarts: state.Restarts}
-	}
-	return list
-}
-
-// release ends the supervisors; what runs goes on and is adopted by the next agent.
-func (s services) release() {
-	for _, driver := range s {
-		driver.Release()
-	}
-}
 
 // fileSystem is the file system of one volume; without a path it does nothing.
 type fileSystem struct{ is config.Mount }

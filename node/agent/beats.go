@@ -200,7 +200,7 @@ func (o *owner) hear(b *api.Beat, word api.BeatVolume, changed bool) {
 	ev := failover.Beat{Link: b.Link, Peer: failover.PeerReport{
 		Boot: b.Boot, Primary: word.Role == rolePrimary, Serving: word.Serving, Leaving: word.Leaving,
 		Epoch: word.Epoch, Chosen: word.Chosen, Fit: word.Fit, AddressNIC: word.AddressNIC,
-		MayLack: word.MayLack, Standby: word.Standby}}
+		MayLack: word.MayLack, Standby: word.Standby, ServicesFailed: word.ServicesFailed, Impaired: word.Impaired}}
 	if changed {
 		o.box.post(ev)
 		return
@@ -219,6 +219,7 @@ func (o *owner) word(stopping bool) api.BeatVolume {
 	w.Phase, w.Epoch, w.Chosen = view.Phase, view.Epoch, view.Chosen
 	w.Serving = view.Role == failover.RoleServing
 	w.Leaving = view.Role == failover.RoleLeaving
+	w.ServicesFailed, w.Impaired = view.ServicesFailed, view.Impaired != ""
 	if isPrimary(view.Role) || resuming(view.Role, state) {
 		w.Role = rolePrimary
 	}

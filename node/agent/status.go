@@ -68,7 +68,7 @@ func (a *Agent) peerHeard() time.Time {
 
 func (a *Agent) volumeStatus(o *owner) api.Volume {
 	view, state, heard := o.view.Load(), o.state.Load(), o.heard.Load()
-	v := api.Volume{Phase: view.Phase, Refusal: view.Refusal, PeerRole: control.Unknown,
+	v := api.Volume{Phase: view.Phase, Refusal: view.Refusal, Impaired: view.Impaired, PeerRole: control.Unknown,
 		Services: o.course.services.State()}
 	if state != nil {
 		v.VolumeState = *state

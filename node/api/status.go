@@ -87,6 +87,7 @@ type Volume struct {
 	Mount     string        `json:"mount,omitempty"` // path when mounted here
 	Addresses []Held        `json:"addresses"`
 	Services  []Running     `json:"services"`
+	Impaired  string        `json:"impaired,omitempty"` // what fails of a volume that is served here all the same
 }
 
 // Held is a VIP and whether this node answers for it.
@@ -102,6 +103,8 @@ type Running struct {
 	State    string `json:"state"` // "running", "stopped", "failed"
 	PID      int    `json:"pid,omitempty"`
 	Restarts int    `json:"restarts"`
+	Reason   string `json:"reason,omitempty"`  // why it failed, or was restarted last
+	Warning  string `json:"warning,omitempty"` // what is wrong with how it is set up on this node
 }
 
 // Beat is a numbered heartbeat of a node. It travels on every link, both ways: the
@@ -133,17 +136,20 @@ const MaxBeatVolumes = 100
 
 // BeatVolume is what a heartbeat tells of one volume.
 type BeatVolume struct {
-	Version    uint64           `json:"version"` // of this word, among all words of its agent
-	Name       string           `json:"name"`
-	Role       string           `json:"role"`    // Primary while taking over, serving or leaving
-	Serving    bool             `json:"serving"` // Primary with its course complete
-	Leaving    bool             `json:"leaving"` // Primary on its way out
-	Phase      string           `json:"phase"`
-	Disk       string           `json:"disk"`
-	Epoch      arbiter.Epoch    `json:"epoch"`
-	Chosen     arbiter.Accepted `json:"chosen"`
-	AddressNIC bool             `json:"address_nic"` // carrier on every interface of its addresses
-	Fit        bool             `json:"fit"`         // could take over: disk, replicator and course are in order
+	Version uint64 `json:"version"` // of this word, among all words of its agent
+	Name    string `json:"name"`
+	Role    string `json:"role"`    // Primary while taking over, serving or leaving
+	Serving bool   `json:"serving"` // Primary with its course complete
+	// ServicesFailed: services failed on this node lately. Impaired: it serves, but not all of them run.
+	ServicesFailed bool             `json:"services_failed,omitempty"`
+	Impaired       bool             `json:"impaired,omitempty"`
+	Leaving        bool             `json:"leaving"` // Primary on its way out
+	Phase          string           `json:"phase"`
+	Disk           string           `json:"disk"`
+	Epoch          arbiter.Epoch    `json:"epoch"`
+	Chosen         arbiter.Accepted `json:"chosen"`
+	AddressNIC     bool             `json:"address_nic"` // carrier on every interface of its addresses
+	Fit            bool             `json:"fit"`         // could take over: disk, replicator and course are in order
 	// MayLack is the protocol under which the last Primary may have completed
 	// writes that are not there; empty: none.
 	MayLack string `json:"may_lack,omitempty"`

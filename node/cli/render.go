@@ -133,6 +133,7 @@ func (o *screen) volume(s *api.Status, v *api.Volume) {
 		o.trouble("problem", v.Problem)
 	}
 	o.trouble("REFUSED", v.Refusal)
+	o.trouble("without", v.Impaired)
 	o.moves(v)
 }
 

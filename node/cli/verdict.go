@@ -92,9 +92,15 @@ func judgeVolume(v *verdict, s *api.Status, vol *api.Volume) {
 	case vol.Connection == control.Connected && len(vol.InSyncBy) == 1:
 		v.add(degraded, "only %s holds every write of %s", vol.InSyncBy[0], vol.Name)
 	}
+	if vol.Impaired != "" {
+		v.add(degraded, "%s is served without all of its services", vol.Name)
+	}
 	for _, r := range vol.Services {
 		if r.State == "failed" {
 			v.add(degraded, "service %s failed", r.Name)
+		}
+		if r.Warning != "" {
+			v.add(degraded, "service %s: %s", r.Name, r.Warning)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -346,37 +345,6 @@ func checkAddresses(list []Address, volume string, seen map[string]string, r *re
 			r.mistake(path+".interface", "missing; name the network interface that gets the address")
 		case !nicName.MatchString(a.Interface):
 			r.mistake(path+".interface", "%q is not the name of a network interface", a.Interface)
-		}
-	}
-}
-
-func checkServices(c *Config, list []Service, volume string, seen map[string]string, r *reader) {
-	for i, s := range list {
-		path := fmt.Sprintf("%s.services[%d]", volume, i)
-		r.name(path+".name", s.Name)
-		r.once(seen, path+".name", s.Name)
-		if len(s.Command) == 0 || s.Command[0] == "" {
-			r.mistake(path+".command", "missing; give the program and its arguments as a list")
-		}
-		for _, e := range s.Environment {
-			if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
-				r.mistake(path+".environment", "%q is not NAME=value", e)
-			}
-		}
-		r.absolute(path+".directory", s.Directory)
-		if s.ReadyTCP != "" {
-			if _, port, err := net.SplitHostPort(s.ReadyTCP); err != nil || port == "" {
-				r.mistake(path+".ready-tcp", "%q is not host:port, such as 127.0.0.1:2049", s.ReadyTCP)
-			}
-		}
-		if s.StartWait > c.Timing.StepTimeout {
-			r.mistake(path+".start-wait", "%s is longer than timing.step-timeout (%s)", s.StartWait, c.Timing.StepTimeout)
-		}
-		if s.StopWait > c.Timing.StepTimeout {
-			r.mistake(path+".stop-wait", "%s is longer than timing.step-timeout (%s)", s.StopWait, c.Timing.StepTimeout)
-		}
-		if s.Restarts < 0 {
-			r.mistake(path+".restarts", "%d is negative", s.Restarts)
 		}
 	}
 }

@@ -193,19 +193,6 @@ type Address struct {
 	Interface string `mapstructure:"interface"`
 }
 
-// Service is a child process that runs where the volume is Primary.
-type Service struct {
-	Name        string        `mapstructure:"name"`
-	Command     []string      `mapstructure:"command"`
-	Environment []string      `mapstructure:"environment"` // "NAME=value"
-	Directory   string        `mapstructure:"directory"`
-	ReadyTCP    string        `mapstructure:"ready-tcp"` // "host:port" that answers when it is ready
-	StartWait   time.Duration `mapstructure:"start-wait"`
-	StopWait    time.Duration `mapstructure:"stop-wait"` // SIGTERM, then SIGKILL after this
-	Restarts    int           `mapstructure:"restarts"`  // within RestartsIn, before fail-over
-	RestartsIn  time.Duration `mapstructure:"restarts-in"`
-}
-
 // Path returns the file this configuration was read from.
 func (c *Config) Path() string { return c.path }
 

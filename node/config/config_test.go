@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -33,7 +34,7 @@ func TestExampleLoads(t *testing.T) {
 		t.Fatalf("volume: %+v", v)
 	}
 	s := v.Services[0]
-	if s.StartWait != 20*time.Second || s.Restarts != 3 || s.RestartsIn != time.Minute || len(s.Command) != 4 {
+	if s.StartWait != 20*time.Second || s.Restarts != 3 || s.RestartsIn != 5*time.Minute || s.Signal() != syscall.SIGTERM || s.Health.Failures != 3 || len(s.Command) != 4 {
 		t.Errorf("service: %+v", s)
 	}
 	if got := c.ReplicationLinks(); !reflect.DeepEqual(got, []string{"private"}) {
@@ -74,6 +75,8 @@ func TestMistakes(t *testing.T) {
 		{"list", "options: [noatime]", "options: noatime", "t.yaml:17: volumes[0].mount.options: must be a list, such as [one, two], not a single value"},
 		{"section", "replication: {links: [private]}", "replication: 3", "t.yaml:13: replication: must be a section with keys (links, peer-timeout, path-timeout, return-after, encryption, connect-interval, after-sb-0pri, after-sb-1pri, after-sb-2pri, resync-max-rate, resync-min-rate, checksum-resync), not a single value"},
 		{"ready", "127.0.0.1:2049", "2049", `t.yaml:23: volumes[0].services[0].ready-tcp: "2049" is not host:port, such as 127.0.0.1:2049`},
+		{"signal", `ready-tcp: "127.0.0.1:2049"`, "stop-signal: KILL", `t.yaml:23: volumes[0].services[0].stop-signal: "KILL" is none of TERM, INT, QUIT, HUP, USR1, USR2, WINCH`},
+		{"health", `ready-tcp: "127.0.0.1:2049"`, "health: {tcp: localhost, interval: 1ms}", `t.yaml:23: volumes[0].services[0].health.tcp: "localhost" is not host:port, such as 127.0.0.1:2049`},
 		{"policy of a stranger", "{links: [private]}", "{links: [private], after-sb-0pri: discard-node-server3}", `t.yaml:13: replication.after-sb-0pri: "discard-node-server3" names no node of the pair; they are server1 and server2`},
 		{"two Primaries", "{links: [private]}", "{links: [private], after-sb-2pri: violently-as0p}", `t.yaml:13: replication.after-sb-2pri: "violently-as0p": there is nothing to settle between two Primaries here: the voters let one node reign, the other lets go by itself and after-sb-1pri applies; only disconnect makes sense`},
 		{"etcd and witness", "replication: {links", "etcd: {endpoints: [\"https://192.0.2.21:2379\"]}\nreplication: {links", "t.yaml:13: etcd.endpoints: there is a witness too; a pair has one third voter: leave out witness or etcd"},

@@ -53,13 +53,19 @@ func (m *Machine) takeStepDone(e StepDone) {
 
 func (m *Machine) courseDone() {
 	switch m.role {
+	case RoleServing:
+		if m.course.last() == StepServices {
+			m.servicesBack()
+		}
 	case RoleTakingOver:
 		if m.afterStep != "" {
 			return // only the replica moved on, to a newer reign
 		}
+		m.impaired, m.heldFailure = impaired{}, nil
 		m.role, m.failures, m.away = RoleServing, 0, 0
 		m.note(Note{Kind: "serving", Text: fmt.Sprintf("%s serves %s.", m.cfg.SelfName, m.cfg.Volume)})
 		m.answerIf(OrderGrab, OrderGrabStale)
+		m.answerIfErr(m.gaveBack(), OrderSwitchover)
 	case RoleLeaving:
 		m.left()
 	case RoleLettingGo:
@@ -71,6 +77,10 @@ func (m *Machine) courseDone() {
 func (m *Machine) stepFailed(e StepDone) {
 	what := fmt.Sprintf("could not %s: %s", e.Step, e.Err)
 	m.note(Note{Kind: "step.failed", Text: fmt.Sprintf("%s %s.", m.cfg.SelfName, what)})
+	if e.Step == StepServices {
+		m.servicesFailed(what)
+		return
+	}
 	switch m.role {
 	case RoleTakingOver:
 		m.failures++
@@ -102,6 +112,7 @@ func (m *Machine) leaveFailed(e StepDone, what string) {
 // leave starts the clean way out; give hands the volume to the peer at its end.
 func (m *Machine) leave(why string, give bool) {
 	m.role, m.leaveFor, m.giveToUs = RoleLeaving, why, give
+	m.impaired = impaired{at: m.impaired.at}
 	m.startCourse(leaveCourse)
 	m.note(Note{Kind: "leaving", Text: m.cfg.SelfName + " lets the volume go cleanly.", Reason: why, Inputs: m.inputs()})
 }
@@ -127,6 +138,7 @@ func (m *Machine) left() {
 func (m *Machine) letGo(why string) {
 	m.note(Note{Kind: "letting-go", Text: m.cfg.SelfName + " lets the volume go.", Reason: why, Inputs: m.inputs()})
 	m.role, m.leaveFor = RoleLettingGo, why
+	m.impaired = impaired{at: m.impaired.at}
 	m.startCourse(letGoCourse)
 	m.answerIfErr("the reign was lost: "+why, OrderSwitchover, OrderGrab, OrderGrabStale)
 }
@@ -162,18 +174,4 @@ func (m *Machine) release() {
 // backOff doubles the wait with every take-over that failed in a row.
 func (m *Machine) backOff(base time.Duration) time.Duration {
 	return base << min(m.failures, 4)
-}
-
-func (m *Machine) takeServiceFailed(e ServiceFailed) {
-	if m.role != RoleServing && m.role != RoleTakingOver {
-		return
-	}
-	if m.mode.Maintenance {
-		m.holdFailure(e)
-		return
-	}
-	why := fmt.Sprintf("service %s failed: %s", e.Name, e.Reason)
-	m.failures++
-	m.afterStep, m.refusal = why, why
-	m.leave(why, m.cannotGive() == "")
 }

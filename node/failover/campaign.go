@@ -98,6 +98,9 @@ func (m *Machine) besideIdlePeer() (string, bool) {
 		return "", false
 	}
 	first := m.cfg.Self == 0 || !m.peer.Fit || m.peer.Standby
+	if failed := m.haveFailed(); failed != m.peer.ServicesFailed && m.peer.Fit {
+		first = !failed
+	}
 	if !m.addressNIC && m.peer.Fit && m.peer.AddressNIC {
 		first = false
 	}

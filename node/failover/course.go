@@ -55,6 +55,14 @@ func (c *course) current() Step {
 	return c.steps[c.at]
 }
 
+// last returns the course's last step.
+func (c *course) last() Step {
+	if len(c.steps) == 0 {
+		return 0
+	}
+	return c.steps[len(c.steps)-1]
+}
+
 // finish records the answer of a step; it reports false for an answer that
 // belongs to a course that was given up meanwhile.
 func (c *course) finish(s Step) bool {

@@ -55,7 +55,7 @@ func (m *Machine) throughPeer() {
 		m.note(Note{Kind: "disk.remote", Text: fmt.Sprintf("%s goes on through the disk of %s.", m.cfg.SelfName, m.cfg.PeerName),
 			Reason: m.replica.Problem})
 	}
-	if m.role != RoleServing || m.cfg.StayDiskless || m.mode.Maintenance || m.now < m.giveAt || m.cannotGive() != "" {
+	if m.role != RoleServing || m.cfg.StayDiskless || m.mode.Maintenance || m.now < m.giveAt || m.cannotMove() != "" {
 		return
 	}
 	m.giveAt = m.now + giveAgain

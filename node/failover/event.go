@@ -126,6 +126,9 @@ type PeerReport struct {
 	AddressNIC bool
 	MayLack    string // see ReplicaReport
 	Standby    bool   // takes nothing over; see Mode
+	// ServicesFailed: services of the volume failed on the peer lately; Impaired: it
+	// serves, but not all of them run.
+	ServicesFailed, Impaired bool
 }
 
 // ReplicaReport is the local replica, reduced to what decisions need.

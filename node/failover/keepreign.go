@@ -52,6 +52,7 @@ func (m *Machine) keepReign() {
 	case m.awaits():
 	case m.role == RoleServing:
 		m.watchAddressNIC()
+		m.withoutServices()
 	case m.role == RoleTakingOver && m.afterStep != "":
 		m.leaveWhenPeerIsIn()
 	}
@@ -179,7 +180,7 @@ func (m *Machine) setReason(s arbiter.Set) string {
 // watchAddressNIC hands the volume to the peer when clients cannot reach this
 // node any more but could reach the peer.
 func (m *Machine) watchAddressNIC() {
-	if m.addressNIC || m.mode.Maintenance || m.now-m.nicDownAt < 500*time.Millisecond || m.cannotGive() != "" || !m.peer.AddressNIC {
+	if m.addressNIC || m.mode.Maintenance || m.now-m.nicDownAt < 500*time.Millisecond || m.cannotMove() != "" || !m.peer.AddressNIC {
 		return
 	}
 	m.leave("the network card of the volume's address lost its cable, and "+m.cfg.PeerName+" has one", true)

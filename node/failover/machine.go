@@ -78,6 +78,8 @@ type Machine struct {
 	afterStep string        // error of the step that made us leave; empty for a planned leave
 	giveUpAt  time.Duration // with afterStep: when the peer is not waited for any more
 
+	impaired impaired // services that failed
+
 	diskFailed time.Duration // since when this Primary's disk has failed; zero: it has not
 	remote     bool          // it goes on through the peer's disk, and history knows
 	giveAt     time.Duration // when the hand-over of that is tried next

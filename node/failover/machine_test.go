@@ -405,6 +405,7 @@ func walk(t *testing.T, seed uint64, trouble func(*world, *rand.Rand)) {
 		w.setMode(b.id, Mode{})
 		b.mode = Mode{}
 		b.nic = true
+		delete(b.failing, StepServices)
 		if !b.replica.Usable {
 			w.powerOff(b.id)
 		}

@@ -95,12 +95,29 @@ func (m *Machine) checkOrder() {
 		return
 	}
 	if m.order.Kind == OrderSwitchover && m.role == RoleSecondary && m.det.alive && m.peer.Serving {
-		m.answer("")
+		m.answer(m.tookOver())
 		return
 	}
 	if m.now >= m.orderUntil {
 		m.answer(fmt.Sprintf("no end after the time allowed; %s now: %s", m.cfg.SelfName, m.phase()))
 	}
+}
+
+// tookOver says what a switchover came to at the peer; empty: all is well.
+func (m *Machine) tookOver() string {
+	if m.peer.Impaired {
+		return fmt.Sprintf("%s took %s over, but not all services run there; see `gemel status` there", m.cfg.PeerName, m.cfg.Volume)
+	}
+	return ""
+}
+
+// gaveBack says what a switchover came to that ended where it began.
+func (m *Machine) gaveBack() string {
+	why := fmt.Sprintf("%s serves %s again: %s did not take it, or gave it back", m.cfg.SelfName, m.cfg.Volume, m.cfg.PeerName)
+	if m.peer.ServicesFailed {
+		why += "; services failed there"
+	}
+	return why + "; `gemel events` on " + m.cfg.PeerName + " says why"
 }
 
 func (m *Machine) answer(err string) {

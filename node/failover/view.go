@@ -16,6 +16,10 @@ type View struct {
 	// LeaseUntil is boot time; zero when no lease is needed or held.
 	LeaseUntil time.Duration
 	Peer       PeerView
+	// Impaired says what fails of a volume that is served; empty: nothing.
+	Impaired string
+	// ServicesFailed: services failed on this node, and have not run since.
+	ServicesFailed bool
 }
 
 // PeerView is the detector's view of the peer.
@@ -75,7 +79,8 @@ type Config struct {
 
 // View returns the machine's present state.
 func (m *Machine) View() View {
-	v := View{Role: m.role, Phase: m.phase(), Refusal: m.refusal, Peer: m.det.view(m.now)}
+	v := View{Role: m.role, Phase: m.phase(), Refusal: m.refusal, Peer: m.det.view(m.now),
+		Impaired: m.impaired.why, ServicesFailed: m.haveFailed()}
 	switch m.role {
 	case RoleTakingOver, RoleServing, RoleLeaving:
 		v.Epoch, v.Chosen = m.prop.Epoch(), m.prop.Chosen()
@@ -104,6 +109,9 @@ func (m *Machine) phase() string {
 		}
 		if m.awaits() {
 			return phaseAwaiting
+		}
+		if m.impaired.why != "" {
+			return phaseWithout + m.impaired.why
 		}
 		if m.remote {
 			return phaseRemote + m.cfg.PeerName

@@ -311,7 +311,7 @@ func (w *world) beat(b *box) {
 	primary := v.Role == RoleTakingOver || v.Role == RoleServing || v.Role == RoleLeaving
 	r := PeerReport{Boot: fmt.Sprint(b.boot), Primary: primary, Serving: v.Role == RoleServing,
 		Leaving: v.Role == RoleLeaving, Epoch: v.Epoch, Chosen: v.Chosen, Fit: b.replica.DiskWhole || b.replica.Created, AddressNIC: b.nic,
-		MayLack: b.replica.MayLack, Standby: b.mode.Standby}
+		MayLack: b.replica.MayLack, ServicesFailed: v.ServicesFailed, Impaired: v.Impaired != "", Standby: b.mode.Standby}
 	if !primary {
 		r.Epoch = 0
 	}

@@ -24,6 +24,7 @@ type State struct {
 	Restarts int       // since Start
 	Reason   string    // why it failed or was last restarted, in words
 	Since    time.Time // when the phase began
+	Warning  string    // what is wrong with how it is set up on this box; empty: nothing
 }
 
 // ErrNotReady: the service was started and did not become ready in time. It

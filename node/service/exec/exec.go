@@ -11,13 +11,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gemel/node/service"
+	"gemel/node/service/health"
 )
 
 // Options describe one service.
@@ -28,9 +31,13 @@ type Options struct {
 	Directory    string   // working directory; empty: /
 	// ReadyTCP is "host:port" on which a process of this service answers once
 	// it is ready; empty: ready when started.
-	ReadyTCP  string
-	StartWait time.Duration // until ready; zero: 15 s
-	StopWait  time.Duration // after SIGTERM until SIGKILL; zero: 10 s
+	ReadyTCP string
+	// Health is looked at while the service runs; one that does not answer is
+	// killed and started again. It is not ready before a look has succeeded.
+	Health     health.Check
+	StartWait  time.Duration  // until ready; zero: 15 s
+	StopWait   time.Duration  // after StopSignal until SIGKILL; zero: 10 s
+	StopSignal syscall.Signal // asks it to end; zero: SIGTERM
 	// Restarts within RestartsIn before the service counts as failed.
 	Restarts   int
 	RestartsIn time.Duration
@@ -57,6 +64,10 @@ type Service struct {
 	// session of the main process while anything of it may run, else zero: the
 	// number of an ended session can come back as somebody else's.
 	session int
+	// kin are the processes that belonged to the service when it was last looked
+	// at, by pid, with their start times. Some programs overwrite their own
+	// environment, leave the session and lose their parent.
+	kin map[int]uint64
 }
 
 var _ service.Driver = (*Service)(nil)
@@ -72,7 +83,9 @@ func New(o Options) (*Service, error) {
 		return nil, fmt.Errorf("service %s/%s: command, run directory and log directory are needed", o.Volume, o.Name)
 	}
 	setDefaults(&o)
-	s := &Service{opts: o}
+	s := &Service{opts: o, kin: map[int]uint64{}}
+	marks := s.marks() // so that a look that hangs ends with the service
+	s.opts.Health.Environment = append(slices.Clip(o.Environment), marks[:]...)
 	s.enter(service.Stopped, 0, "")
 	return s, nil
 }
@@ -84,6 +97,10 @@ func setDefaults(o *Options) {
 	if o.StopWait <= 0 {
 		o.StopWait = 10 * time.Second
 	}
+	if o.StopSignal == 0 {
+		o.StopSignal = syscall.SIGTERM
+	}
+	o.Health = o.Health.WithDefaults()
 	if o.Directory == "" {
 		o.Directory = "/" // a working directory on the volume would hold its mount
 	}
@@ -201,8 +218,21 @@ func (s *Service) halt() {
 	s.wg.Wait()
 }
 
-// Stop sends SIGTERM to the main process's group, and SIGKILL to whatever is
-// left after StopWait.
+// politeShare is the part of the time left that a service gets to end by itself.
+const politeShare = 0.75
+
+// politeness is how long a service is waited for before it is killed: StopWait,
+// but not so long that no time would be left for that.
+func (s *Service) politeness(ctx context.Context) time.Duration {
+	wait := s.opts.StopWait
+	if until, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Duration(politeShare*float64(time.Until(until))))
+	}
+	return wait
+}
+
+// Stop sends the stop signal to the main process's group, and SIGKILL to whatever
+// is left after StopWait.
 func (s *Service) Stop(ctx context.Context) error {
 	s.op.Lock()
 	defer s.op.Unlock()
@@ -212,8 +242,8 @@ func (s *Service) Stop(ctx context.Context) error {
 		pid = s.rememberedPID()
 	}
 	if pid != 0 {
-		_ = unix.Kill(-pid, unix.SIGTERM) // it may have ended
-		polite, cancel := context.WithTimeout(ctx, s.opts.StopWait)
+		_ = unix.Kill(-pid, s.opts.StopSignal) // it may have ended
+		polite, cancel := context.WithTimeout(ctx, s.politeness(ctx))
 		defer cancel()
 		if s.waitGone(polite, false) == nil {
 			return s.ended("stop")

@@ -37,6 +37,20 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		serve()
+	case "stray": // as "fork", and the child has no mark in its environment
+		child := osexec.Command("/bin/sleep", "1000")
+		child.Env = []string{"PATH=/bin"}
+		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := child.Start(); err != nil {
+			panic(err)
+		}
+		serve()
+	case "interrupted":
+		signal.Ignore(syscall.SIGTERM)
+		ended := make(chan os.Signal, 1)
+		signal.Notify(ended, syscall.SIGINT)
+		go func() { <-ended; fmt.Println("asked to end"); os.Exit(0) }()
+		serve()
 	case "sleep":
 		signal.Ignore(syscall.SIGTERM)
 		time.Sleep(time.Hour)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,8 @@ func (s *Service) marks() [2]string {
 }
 
 // family lists the living processes of the service: those that carry its
-// marks, those in the session of its main process, and all their descendants.
+// marks, those in the session of its main process, those that belonged to it
+// before, and all their descendants.
 func (s *Service) family() ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -86,9 +88,30 @@ func (s *Service) family() ([]int, error) {
 			continue
 		}
 		all = append(all, st)
-		member[pid] = session != 0 && st.session == session || s.marked(pid)
+		member[pid] = session != 0 && st.session == session || s.wasMember(st) || s.marked(pid)
 	}
-	return adopted(all, member), nil
+	return s.known(adopted(all, member), all), nil
+}
+
+func (s *Service) wasMember(st stat) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	start, ok := s.kin[st.pid]
+	return ok && start == st.start
+}
+
+// known remembers the members for the next look.
+func (s *Service) known(members []int, all []stat) []int {
+	kin := make(map[int]uint64, len(members))
+	for _, st := range all {
+		if slices.Contains(members, st.pid) {
+			kin[st.pid] = st.start
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kin = kin
+	return members
 }
 
 // adopted adds the descendants of members.
@@ -110,11 +133,41 @@ func adopted(all []stat, member map[int]bool) []int {
 	return pids
 }
 
-// waitGone waits until nothing of the service runs. With kill set it sends
-// SIGKILL in every round, since a process may be forking while it is listed.
-func (s *Service) waitGone(ctx context.Context, kill bool) error {
-	for {
+// holdRounds bounds the looks for children of processes that are being held.
+const holdRounds = 20
+
+// hold stops every process of the service and lists them. What is stopped does not
+// fork, so nothing escapes that is born while the others are killed.
+func (s *Service) hold() ([]int, error) {
+	held := map[int]bool{}
+	for range holdRounds {
 		pids, err := s.family()
+		if err != nil {
+			return nil, err
+		}
+		fresh := false
+		for _, pid := range pids {
+			if !held[pid] {
+				held[pid], fresh = true, true
+				_ = unix.Kill(pid, unix.SIGSTOP) // it may be gone by now
+			}
+		}
+		if !fresh {
+			return pids, nil
+		}
+	}
+	return s.family()
+}
+
+// waitGone waits until nothing of the service runs. With kill set it sends
+// SIGKILL in every round.
+func (s *Service) waitGone(ctx context.Context, kill bool) error {
+	look := s.family
+	if kill {
+		look = s.hold
+	}
+	for {
+		pids, err := look()
 		if err != nil {
 			return err
 		}

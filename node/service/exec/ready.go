@@ -14,19 +14,22 @@ import (
 
 const (
 	readyPoll = 20 * time.Millisecond
+	// commandPoll is for a health check that has to start a program each time.
+	commandPoll = 100 * time.Millisecond
 	dialWait  = time.Second
 	listening = "0A" // TCP state in /proc/net/tcp
 )
 
 // waitReady returns when the service's own process listens on ReadyTCP and
-// answers there. Without ReadyTCP a started process is ready.
+// answers there, and its health check succeeds. Without both a started process is
+// ready.
 func (s *Service) waitReady(ctx context.Context, p *process) error {
-	if s.opts.ReadyTCP == "" {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, s.opts.StartWait)
 	defer cancel()
-	why := ""
+	why, again := "", readyPoll
+	if len(s.opts.Health.Command) > 0 {
+		again = commandPoll
+	}
 	for {
 		now := s.answers(ctx)
 		if now == "" {
@@ -42,13 +45,29 @@ func (s *Service) waitReady(ctx context.Context, p *process) error {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %s; its last words: %s: %w",
 				service.ErrNotReady, why, s.lastWords(), ctx.Err())
-		case <-time.After(readyPoll):
+		case <-time.After(again):
 		}
 	}
 }
 
 // answers returns why the service is not ready yet, or nothing.
 func (s *Service) answers(ctx context.Context) string {
+	if s.opts.ReadyTCP != "" {
+		if why := s.listens(ctx); why != "" {
+			return why
+		}
+	}
+	if !s.opts.Health.Set() {
+		return ""
+	}
+	if err := s.opts.Health.Look(ctx); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// listens returns why nothing of the service is reached on ReadyTCP yet.
+func (s *Service) listens(ctx context.Context) string {
 	dialer := net.Dialer{Timeout: dialWait}
 	conn, err := dialer.DialContext(ctx, "tcp", s.opts.ReadyTCP)
 	if err != nil {

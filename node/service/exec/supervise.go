@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"gemel/node/service"
@@ -11,7 +12,9 @@ import (
 const (
 	// restartPause keeps a service that ends at once from using the processor.
 	restartPause = 200 * time.Millisecond
-	rotateEvery  = 30 * time.Second
+	// tendEvery is the time between looks at the log's size and at which processes
+	// belong to the service.
+	tendEvery = 10 * time.Second
 )
 
 // supervise restarts the service when its main process ends, until ctx ends or
@@ -19,17 +22,18 @@ const (
 func (s *Service) supervise(ctx context.Context, p *process) {
 	var ends []time.Time
 	for {
-		if !s.watch(ctx, p) {
+		why := s.watch(ctx, p)
+		if why == "" {
 			return
 		}
-		reason := fmt.Sprintf("%s; its last words: %s", p.reason, s.lastWords())
+		reason := fmt.Sprintf("%s; its last words: %s", why, s.lastWords())
 		if s.heldBack(ctx, reason) {
 			return
 		}
 		now := time.Now()
 		ends = append(recent(ends, now.Add(-s.opts.RestartsIn)), now)
 		if len(ends) > s.opts.Restarts {
-			s.giveUp(fmt.Sprintf("it ended %d times within %s: %s", len(ends), s.opts.RestartsIn, reason))
+			s.giveUp(fmt.Sprintf("it ended or hung %d times within %s: %s", len(ends), s.opts.RestartsIn, reason))
 			return
 		}
 		if p = s.restart(ctx, reason); p == nil {
@@ -38,18 +42,36 @@ func (s *Service) supervise(ctx context.Context, p *process) {
 	}
 }
 
-// watch returns true when the process ended, and false when ctx did.
-func (s *Service) watch(ctx context.Context, p *process) bool {
-	tick := time.NewTicker(rotateEvery)
+// watch says how the process ended or that it does not answer any more; empty
+// when ctx ended.
+func (s *Service) watch(ctx context.Context, p *process) string {
+	ctx, cancel := context.WithCancel(ctx)
+	sick := make(chan error, 1)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	if s.opts.Health.Set() {
+		wg.Go(func() { sick <- s.opts.Health.Watch(ctx) })
+	}
+	tick := time.NewTicker(tendEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return ""
 		case <-p.exited:
-			return ctx.Err() == nil
-		case <-tick.C:
-			_ = s.rotate() // tried again at the next tick
+			if ctx.Err() != nil {
+				return ""
+			}
+			return p.reason
+		case err := <-sick:
+			if err == nil {
+				return ""
+			}
+			return err.Error()
+		case <-tick.C: // both are tried again at the next tick
+			_ = s.rotate()
+			_, _ = s.family()
 		}
 	}
 }

@@ -1,0 +1,91 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Service is a child process that runs where the volume is Primary.
+type Service struct {
+	Name        string        `mapstructure:"name"`
+	Command     []string      `mapstructure:"command"`
+	Environment []string      `mapstructure:"environment"` // "NAME=value"
+	Directory   string        `mapstructure:"directory"`
+	ReadyTCP    string        `mapstructure:"ready-tcp"` // "host:port" that answers when it is ready
+	Health      Health        `mapstructure:"health"`
+	StartWait   time.Duration `mapstructure:"start-wait"`
+	StopWait    time.Duration `mapstructure:"stop-wait"`   // the stop signal, then SIGKILL after this
+	StopSignal  string        `mapstructure:"stop-signal"` // see Signal
+	Restarts    int           `mapstructure:"restarts"`    // within RestartsIn, before fail-over
+	RestartsIn  time.Duration `mapstructure:"restarts-in"`
+}
+
+// Health says how a running service is looked after; the zero value: not at all.
+type Health struct {
+	TCP      string        `mapstructure:"tcp"` // "host:port"
+	Command  []string      `mapstructure:"command"`
+	Interval time.Duration `mapstructure:"interval"`
+	Timeout  time.Duration `mapstructure:"timeout"`
+	Failures int           `mapstructure:"failures"` // in a row
+}
+
+var stopSignals = map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT,
+	"HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2, "WINCH": syscall.SIGWINCH}
+
+// Signal returns the signal that asks the service to end.
+func (s *Service) Signal() syscall.Signal { return stopSignals[strings.TrimPrefix(s.StopSignal, "SIG")] }
+
+func checkServices(c *Config, list []Service, volume string, seen map[string]string, r *reader) {
+	for i, s := range list {
+		path := fmt.Sprintf("%s.services[%d]", volume, i)
+		r.name(path+".name", s.Name)
+		r.once(seen, path+".name", s.Name)
+		if len(s.Command) == 0 || s.Command[0] == "" {
+			r.mistake(path+".command", "missing; give the program and its arguments as a list")
+		}
+		for _, e := range s.Environment {
+			if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
+				r.mistake(path+".environment", "%q is not NAME=value", e)
+			}
+		}
+		r.absolute(path+".directory", s.Directory)
+		checkPort(s.ReadyTCP, path+".ready-tcp", r)
+		if s.Signal() == 0 {
+			r.mistake(path+".stop-signal", "%q is none of TERM, INT, QUIT, HUP, USR1, USR2, WINCH", s.StopSignal)
+		}
+		checkHealth(&s.Health, path+".health", r)
+		if s.StartWait > c.Timing.StepTimeout {
+			r.mistake(path+".start-wait", "%s is longer than timing.step-timeout (%s)", s.StartWait, c.Timing.StepTimeout)
+		}
+		if s.StopWait > c.Timing.StepTimeout {
+			r.mistake(path+".stop-wait", "%s is longer than timing.step-timeout (%s)", s.StopWait, c.Timing.StepTimeout)
+		}
+		if s.Restarts < 0 {
+			r.mistake(path+".restarts", "%d is negative", s.Restarts)
+		}
+	}
+}
+
+func checkHealth(h *Health, path string, r *reader) {
+	checkPort(h.TCP, path+".tcp", r)
+	if len(h.Command) > 0 && h.Command[0] == "" {
+		r.mistake(path+".command", "missing; give the program and its arguments as a list")
+	}
+	r.between(path+".interval", h.Interval, 100*time.Millisecond, time.Hour)
+	r.between(path+".timeout", h.Timeout, 100*time.Millisecond, 10*time.Minute)
+	if h.Failures < 1 {
+		r.mistake(path+".failures", "%d is less than 1", h.Failures)
+	}
+}
+
+func checkPort(address, path string, r *reader) {
+	if address == "" {
+		return
+	}
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		r.mistake(path, "%q is not host:port, such as 127.0.0.1:2049", address)
+	}
+}
