@@ -12,7 +12,7 @@ have() { docker image inspect "$1" >/dev/null 2>&1; }
 hash_of() { sha256sum | cut -c1-12; }
 
 packages=$(sed 's/#.*//' "$here/base/packages" | xargs)
-base=gemel-lab/base:$(printf '%s %s\n' "$suite" "$packages" | hash_of)
+base=gemel-lab/base:$( (printf '%s %s\n' "$suite" "$packages"; cat "$here"/base/postgresql-common/*) | hash_of)
 node_hash=$( (echo "$base"; cat "$here/node/Dockerfile" "$here/node/init" "$here"/node/ganesha/*) | hash_of)
 
 # mirror prints the Debian mirror this host's apt uses.
@@ -30,6 +30,7 @@ from_registry() {
 		-t "$base" "$here/base" >/dev/null
 }
 
+# A database that compiles its queries is of no use here, and the compiler is as large as all the rest.
 from_mmdebstrap() {
 	local source
 	source=$(mirror)
@@ -38,9 +39,12 @@ from_mmdebstrap() {
 	say "base: no registry answers; making a Debian $suite root from the host's mirror (about half a minute)"
 	mmdebstrap --quiet --variant=minbase --components=main \
 		--aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
-		--dpkgopt=force-unsafe-io \
+		--dpkgopt=force-unsafe-io --dpkgopt=force-confold \
+		--essential-hook="copy-in $here/base/postgresql-common /etc" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--dpkgopt='path-exclude=/usr/lib/*/libLLVM*' --dpkgopt='path-exclude=/usr/lib/*/libz3*' \
+		--dpkgopt='path-exclude=/usr/lib/postgresql/*/lib/*jit*' --dpkgopt='path-exclude=/usr/lib/postgresql/*/lib/bitcode/*' \
 		--include="${packages// /,}" "$suite" - "$source" |
 		docker import --change 'LABEL gemel.lab.image=base' - "$base" >/dev/null
 }
