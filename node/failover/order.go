@@ -117,7 +117,7 @@ func (m *Machine) gaveBack() string {
 	if m.peer.ServicesFailed {
 		why += "; services failed there"
 	}
-	return why + "; `gemel events` on " + m.cfg.PeerName + " says why"
+	return why + "; `gemel history` on " + m.cfg.PeerName + " says why"
 }
 
 func (m *Machine) answer(err string) {
