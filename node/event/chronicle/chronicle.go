@@ -51,7 +51,7 @@ type Step struct {
 // on. A trailing dot stands for all kinds that begin so.
 var plain = []string{"failure.", "peer.alive", "witness.", "set.chosen", "takeover.", "campaign.", "fence.", "replicator.",
 	"disk.", "link.", "carrier.", "handover.lost", "order.", "maintenance.", "standby.", "drill.", "data.", "volume.outdated",
-	"volume.not-outdated", "mount.", "agent.", "boot.", "history.", "address.conflict"}
+	"volume.not-outdated", "mount.", "agent.", "boot.", "history.", "address.conflict", "services."}
 
 // opens says which events begin a course, and of what kind.
 var opens = map[string]string{"campaign": TakeOver, "grab": TakeOver, "elected": TakeOver, "reign.resumed": Resume,
@@ -59,7 +59,7 @@ var opens = map[string]string{"campaign": TakeOver, "grab": TakeOver, "elected":
 
 // closes says which events end a course, and how it ended.
 var closes = map[string]string{"serving": "serves", "handover": "handed over", "left": "left, Secondary",
-	"let-go": "out of the way, Secondary", "campaign.refused": "refused"}
+	"let-go": "out of the way, Secondary", "campaign.refused": "refused", "services.stay": "serves without all of its services"}
 
 // Decisions reads the events, oldest first, and returns the decisions in the order of
 // their begin.
