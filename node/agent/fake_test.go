@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -96,6 +97,7 @@ type stepFake struct {
 	fail    map[string]error
 	mounted bool
 	blank   bool
+	running string // phase of the service
 }
 
 func newStepFake() *stepFake {
@@ -138,7 +140,9 @@ type fakeServices struct{ *stepFake }
 func (f fakeServices) Start(context.Context) error { return f.do("start") }
 func (f fakeServices) Stop(context.Context) error  { return f.do("stop") }
 func (f fakeServices) Kill(context.Context) error  { return f.do("kill") }
-func (f fakeServices) State() []api.Running        { return []api.Running{{Name: "nfs", State: "stopped"}} }
+func (f fakeServices) State() []api.Running {
+	return []api.Running{{Name: "nfs", State: cmp.Or(f.running, "stopped")}}
+}
 
 type fakeMount struct{ *stepFake }
 

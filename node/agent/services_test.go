@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gemel/node/failover"
 	"gemel/node/service"
 )
 
@@ -60,6 +61,35 @@ func TestServiceThatDoesNotStartHoldsTheNext(t *testing.T) {
 	}
 	if got, want := log.all(), []string{"start db", "start app"}; !slices.Equal(got, want) {
 		t.Errorf("calls %v, want %v", got, want)
+	}
+}
+
+// TestAddressesAnswerWhenSomeServicesRun, on a node that keeps the volume.
+func TestAddressesAnswerWhenSomeServicesRun(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails, stay bool
+		running     string
+		want        int // times the addresses were opened
+	}{
+		"all run":               {running: service.Running, want: 1},
+		"taking over, one of 2": {fails: true, running: service.Running},
+		"stays, one of 2":       {fails: true, stay: true, running: service.Running, want: 1},
+		"stays, none":           {fails: true, stay: true, running: service.Failed},
+	} {
+		s := newStage(t, nil)
+		s.steps.running = c.running
+		if c.fails {
+			s.steps.fail["start"] = errors.New("no disk today")
+		}
+		s.runOwner(t)
+		r := run(failover.StepServices)
+		r.Stay = c.stay
+		if done := s.runStep(t, r); (done.Err != "") != c.fails {
+			t.Errorf("%s: %q", name, done.Err)
+		}
+		if got := s.steps.calls.count("open"); got != c.want {
+			t.Errorf("%s: opened %d times, want %d", name, got, c.want)
+		}
 	}
 }
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"gemel/node/api"
 	"gemel/node/failover"
 	"gemel/node/replicator/control"
+	"gemel/node/service"
 )
 
 // errReplicatorGone is wrapped by a Replica when no process answers: its device
@@ -27,10 +30,7 @@ func (c *course) perform(ctx context.Context, run failover.Run) error {
 	case failover.StepAddress:
 		return c.addresses.Claim(ctx)
 	case failover.StepServices:
-		if err := c.services.Start(ctx); err != nil {
-			return err
-		}
-		return c.openAddresses(ctx)
+		return c.startServices(ctx, run.Stay)
 	default:
 		return c.performReverse(ctx, run)
 	}
@@ -55,6 +55,17 @@ func (c *course) performReverse(ctx context.Context, run failover.Run) error {
 	default:
 		return fmt.Errorf("unknown step %d", int(run.Step))
 	}
+}
+
+// startServices lets clients in when all services run; on a node that keeps the
+// volume without some of them, when any does.
+func (c *course) startServices(ctx context.Context, stay bool) error {
+	err := c.services.Start(ctx)
+	some := slices.ContainsFunc(c.services.State(), func(r api.Running) bool { return r.State == service.Running })
+	if err != nil && !(stay && some) {
+		return err
+	}
+	return errors.Join(err, c.openAddresses(ctx))
 }
 
 // powerOff has nothing to do for a peer that is heard: it let go by itself, or will.

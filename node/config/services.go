@@ -36,7 +36,9 @@ var stopSignals = map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": sysc
 	"HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2, "WINCH": syscall.SIGWINCH}
 
 // Signal returns the signal that asks the service to end.
-func (s *Service) Signal() syscall.Signal { return stopSignals[strings.TrimPrefix(s.StopSignal, "SIG")] }
+func (s *Service) Signal() syscall.Signal {
+	return stopSignals[strings.TrimPrefix(s.StopSignal, "SIG")]
+}
 
 func checkServices(c *Config, list []Service, volume string, seen map[string]string, r *reader) {
 	for i, s := range list {

@@ -57,6 +57,8 @@ type (
 		// as the voters that elected it know; no other reign came between. For a
 		// reign that is resumed it is its own.
 		Before arbiter.Epoch
+		// Stay, for StepServices: the volume stays here even if some of them fail.
+		Stay bool
 	}
 
 	// TellHandOver tells the peer's agent that the volume is free for it.

@@ -20,8 +20,9 @@ const (
 	// failedFor is how long a node counts as one on which services failed. A volume
 	// that stays because of that stays until the peer's agent is restarted.
 	failedFor = time.Hour
-	// servicesAgain is the time to the first new try to start what failed here; it
-	// doubles with each of the next four.
+	// servicesSoon is the time to the first new try to start what failed here;
+	// servicesAgain the time to the next, which doubles with each of four more.
+	servicesSoon  = 3 * time.Second
 	servicesAgain = 15 * time.Second
 )
 
@@ -57,7 +58,10 @@ func (m *Machine) servicesFailed(why string) {
 		m.failures++
 	}
 	m.impaired.why, m.impaired.at = why, m.now
-	m.impaired.again = m.now + servicesAgain<<min(m.impaired.tries, 4)
+	m.impaired.again = m.now + servicesSoon
+	if m.impaired.tries > 0 {
+		m.impaired.again = m.now + servicesAgain<<min(m.impaired.tries-1, 4)
+	}
 	m.impaired.tries++
 	if m.course.current() == StepServices {
 		m.course = course{}

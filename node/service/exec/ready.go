@@ -16,8 +16,8 @@ const (
 	readyPoll = 20 * time.Millisecond
 	// commandPoll is for a health check that has to start a program each time.
 	commandPoll = 100 * time.Millisecond
-	dialWait  = time.Second
-	listening = "0A" // TCP state in /proc/net/tcp
+	dialWait    = time.Second
+	listening   = "0A" // TCP state in /proc/net/tcp
 )
 
 // waitReady returns when the service's own process listens on ReadyTCP and
