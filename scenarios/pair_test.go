@@ -16,11 +16,12 @@ import (
 
 // pair is the lab under test with what the running scenario made in it.
 type pair struct {
-	lab    *cluster.Cluster
-	oracle *oracle.Oracle
-	whole  leftovers.Snapshot // what the lab owns when nothing is wrong
-	loads  []*load
-	broken bool // could not be healed: the next scenario gets a new lab
+	lab     *cluster.Cluster
+	oracle  *oracle.Oracle
+	whole   leftovers.Snapshot // what the lab owns when nothing is wrong
+	loads   []*load
+	watched *watch // asks who has the address; nil: nobody does
+	broken  bool   // could not be healed: the next scenario gets a new lab
 
 	collected string // folder of the running scenario's findings; empty: none yet
 	firstSync syncResult
@@ -73,6 +74,7 @@ func (p *pair) begin(ctx context.Context) {
 		p.build(ctx)
 	}
 	p.heal(ctx)
+	p.watchAddress(ctx)
 }
 
 // heal puts the hardware right and waits until the pair is whole.

@@ -18,6 +18,7 @@ var _ = Describe("Split brain", Label("full"), func() {
 	It("an operator grabs the volume on a server that is cut off while the other serves alone: both sides stand alone "+
 		"and say so, the operator keeps one, and what the other lost is brought back", func(ctx SpecContext) {
 		first, second := world.sides(ctx)
+		world.bothMayAnswer("an operator takes the volume while the other server serves it")
 		world.apart(ctx, first, second)
 		world.rejoin(first)
 		Expect(world.lab.PlugCable("witness", cluster.LAN)).To(Succeed())

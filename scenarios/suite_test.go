@@ -112,6 +112,7 @@ var _ = JustAfterEach(func(ctx SpecContext) {
 var _ = AfterEach(func(ctx SpecContext) {
 	world.stopLoads(ctx)
 	world.heal(ctx)
+	world.judgeAnswers(ctx)
 	world.judge(ctx)
 }, NodeTimeout(healLimit+time.Minute))
 

@@ -17,16 +17,19 @@ import (
 type vips struct {
 	manager *vip.Manager
 	list    []vip.Address
+	seize   map[vip.Address]bool // to be taken from a stranger that does not give it up
 }
 
 func newVIPs(vol config.Volume, conflict func(vip.Conflict)) (*vips, error) {
-	v := &vips{manager: vip.New(conflict)}
+	v := &vips{manager: vip.New(conflict), seize: map[vip.Address]bool{}}
 	for _, a := range vol.Addresses {
 		ip, err := netip.ParseAddr(a.Address)
 		if err != nil {
 			return nil, fmt.Errorf("address %q: %w", a.Address, err)
 		}
-		v.list = append(v.list, vip.Address{IP: ip, Interface: a.Interface})
+		address := vip.Address{IP: ip, Interface: a.Interface}
+		v.list = append(v.list, address)
+		v.seize[address] = a.IfTaken == config.TakenClaim
 	}
 	return v, nil
 }
@@ -53,7 +56,12 @@ func (v *vips) Claim(ctx context.Context) error {
 func (v *vips) claim(ctx context.Context, a vip.Address, until time.Time) error {
 	for {
 		err := v.manager.Claim(ctx, a)
-		if taken := (*vip.Taken)(nil); !errors.As(err, &taken) || time.Now().After(until) {
+		switch taken := (*vip.Taken)(nil); {
+		case !errors.As(err, &taken):
+			return err
+		case time.Now().After(until) && v.seize[a]:
+			return v.manager.Seize(ctx, a)
+		case time.Now().After(until):
 			return err
 		}
 		select {
@@ -92,7 +100,7 @@ func (v *vips) Drop(context.Context) error { return v.manager.DropAll(v.list) }
 func (v *vips) Held() []api.Held {
 	held := make([]api.Held, len(v.list))
 	for i, a := range v.list {
-		held[i] = api.Held{Address: a.IP.String(), Held: v.manager.Holds(a.IP)}
+		held[i] = api.Held{Address: a.IP.String(), Held: v.manager.Holds(a.IP), Rival: v.manager.Rival(a.IP)}
 	}
 	return held
 }

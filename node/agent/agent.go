@@ -158,7 +158,7 @@ func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) 
 	}
 	o.nic.Store(true)
 	o.publish()
-	o.changed = func() { a.heart.kickAll() }
+	o.heartbeats = func() { a.heart.kickAll() }
 	return o, nil
 }
 

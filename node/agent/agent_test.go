@@ -107,6 +107,31 @@ func TestWordWhileResuming(t *testing.T) {
 	}
 }
 
+func TestConflictsAreDefendedAndToldOnce(t *testing.T) {
+	s := newStage(t, nil)
+	s.script.setRole(failover.RoleServing)
+	s.owner.publish()
+	for _, l := range s.agent.links {
+		<-l.kick // of the new role
+	}
+	for range 3 {
+		s.owner.conflict("198.18.0.250 on lan0", "02:00:00:00:00:01")
+	}
+	if n := s.steps.calls.count("announce"); n != 3 {
+		t.Errorf("announced %d times after three conflicts", n)
+	}
+	for _, l := range s.agent.links {
+		select {
+		case <-l.kick:
+		default:
+			t.Errorf("no heartbeat leaves at once on link %s", l.name)
+		}
+	}
+	if told := s.memory.count("address.conflict"); told != 1 {
+		t.Errorf("a conflict was told %d times", told)
+	}
+}
+
 func TestVotesFindTheirVoter(t *testing.T) {
 	s := newStage(t, nil)
 	s.runOwner(t)

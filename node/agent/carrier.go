@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"gemel/node/failover"
 )
@@ -72,12 +73,23 @@ func (o *owner) addressNIC(changed string, nics map[string]bool) {
 	}
 }
 
-// conflict reports that another box answers for an address this node holds.
-// The epochs in the heartbeats decide who is right; until then we stay known.
+// conflictTold is how often a conflict that goes on is told.
+const conflictTold = time.Minute
+
+// conflict: another box claims an address that this node holds. If that is the peer in a
+// newer reign, its heartbeat says so, and the machine lets go at once: beats leave now
+// on every link. Until then, and against anybody else for good, the address is
+// defended: this node's lease, or its recorded set, says that nobody else may have it.
 func (o *owner) conflict(address, otherMAC string) {
-	o.note("address.conflict", fmt.Sprintf("Another box (%s) answers for %s, which this node holds.", otherMAC, address),
-		"look for a second holder of the address; this node announces itself again")
+	o.heartbeats()
 	if o.primaryHere() {
 		o.course.addresses.Announce()
 	}
+	now := int64(o.clock.Boot())
+	if last := o.conflictAt.Load(); last != 0 && now-last < int64(conflictTold) {
+		return
+	}
+	o.conflictAt.Store(now)
+	o.note("address.conflict", fmt.Sprintf("Another box (%s) answers for %s, which this node holds.", otherMAC, address),
+		"find that box and take the address away there; this node goes on and announces itself again")
 }

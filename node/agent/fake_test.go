@@ -403,6 +403,17 @@ type memory struct {
 
 func (m *memory) Add(e event.Event) { m.mu.Lock(); defer m.mu.Unlock(); m.events = append(m.events, e) }
 
+func (m *memory) count(kind string) (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.events {
+		if e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *memory) has(kind string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

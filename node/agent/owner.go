@@ -39,7 +39,8 @@ type owner struct {
 	course  *course
 	diary   *diary
 	modes   *modes
-	changed func() // called when the role changed: heartbeats leave at once
+	// heartbeats makes beats leave now on every link: the role changed, or must be known.
+	heartbeats func()
 
 	chosen *newest[control.ChosenRequest]
 	leases *leases
@@ -53,6 +54,8 @@ type owner struct {
 
 	ips     []netip.Addr // the volume's addresses
 	clients clientele    // of the peer, while that serves
+
+	conflictAt atomic.Int64 // boot time in ns at which a conflict was told last; 0: never
 
 	stretches chan struct{} // the file system shall fill its device
 
@@ -123,8 +126,8 @@ func (o *owner) step(ctx context.Context, ev failover.Event) {
 func (o *owner) publish() {
 	view := o.machine.View()
 	old := o.view.Swap(&view)
-	if o.changed != nil && (old == nil || old.Role != view.Role) {
-		o.changed()
+	if o.heartbeats != nil && (old == nil || old.Role != view.Role) {
+		o.heartbeats()
 	}
 }
 

@@ -95,6 +95,7 @@ type Held struct {
 	Address string `json:"address"`
 	Held    bool   `json:"held"`
 	Holder  string `json:"holder,omitempty"` // node that holds it, as far as known
+	Rival   string `json:"rival,omitempty"`  // MAC of another box that answers for an address held here
 }
 
 // Running is a service and its state here.

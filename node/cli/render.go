@@ -276,6 +276,8 @@ func (o *screen) moves(v *api.Volume) {
 	var held []string
 	for _, a := range v.Addresses {
 		switch {
+		case a.Rival != "":
+			held = append(held, a.Address+" at "+a.Holder+", and at a box with MAC "+a.Rival+" that must not have it")
 		case a.Holder != "":
 			held = append(held, a.Address+" at "+a.Holder)
 		default:

@@ -346,5 +346,8 @@ func checkAddresses(list []Address, volume string, seen map[string]string, r *re
 		case !nicName.MatchString(a.Interface):
 			r.mistake(path+".interface", "%q is not the name of a network interface", a.Interface)
 		}
+		if a.IfTaken != TakenRefuse && a.IfTaken != TakenClaim {
+			r.mistake(path+".if-taken", "%q is neither %s nor %s", a.IfTaken, TakenRefuse, TakenClaim)
+		}
 	}
 }

@@ -166,6 +166,12 @@ const (
 	CongestionPullAhead = "pull-ahead"
 )
 
+// What if-taken may be.
+const (
+	TakenRefuse = "refuse"
+	TakenClaim  = "claim"
+)
+
 // What takeover-under-a may be.
 const (
 	TakeoverRefuse = "refuse"
@@ -191,6 +197,7 @@ type Mount struct {
 type Address struct {
 	Address   string `mapstructure:"address"` // IPv4 or IPv6, no prefix length
 	Interface string `mapstructure:"interface"`
+	IfTaken   string `mapstructure:"if-taken"` // one of TakenRefuse and TakenClaim
 }
 
 // Path returns the file this configuration was read from.

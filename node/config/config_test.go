@@ -70,6 +70,7 @@ func TestMistakes(t *testing.T) {
 		{"volume name", "name: data", "name: Data", `t.yaml:15: volumes[0].name: "Data" is not a volume's name: a-z, 0-9 and dashes, up to 32`},
 		{"device", "/dev/sdb", "sdb", `t.yaml:16: volumes[0].device: "sdb" is not an absolute path; start it with /`},
 		{"fsck", "format-if-new: true", "fsck: never", `t.yaml:17: volumes[0].mount.fsck: "never" is not a policy; write journal or full`},
+		{"if taken", ", interface: lan0", ", interface: lan0, if-taken: yes", `t.yaml:19: volumes[0].addresses[0].if-taken: "yes" is neither refuse nor claim`},
 		{"interface", ", interface: lan0", "", "t.yaml:19: volumes[0].addresses[0].interface: missing; name the network interface that gets the address"},
 		{"switch", "format-if-new: true", "format-if-new: yes please", `t.yaml:17: volumes[0].mount.format-if-new: "yes please" is neither true nor false`},
 		{"list", "options: [noatime]", "options: noatime", "t.yaml:17: volumes[0].mount.options: must be a list, such as [one, two], not a single value"},

@@ -115,6 +115,7 @@ var keys = []Key{
 	{"volumes[].mount.format-if-new", Switch, "", "false", "Make the file system in the volume's first reign, if there is none."},
 	{"volumes[].addresses[].address", Text, "IP address", "", "Address that moves with the volume, without prefix length. Required."},
 	{"volumes[].addresses[].interface", Text, "", "", "Network interface that gets the address, the same name on both nodes. Required."},
+	{"volumes[].addresses[].if-taken", Text, "", "refuse", "What a take-over does when a box that is not of the pair still answers for the address after some seconds: `refuse` ends the take-over and tries again later, `claim` takes the address all the same. See docs/operating/addresses.md."},
 	{"volumes[].services[].name", Text, "", "", "Name of a service that runs where the volume is Primary. Started in the order of the file, stopped in reverse. Required."},
 	{"volumes[].services[].command", Texts, "", "", "Program and its arguments; it must stay in the foreground. Required."},
 	{"volumes[].services[].environment", Texts, "NAME=value", "", "Added to the environment of the service."},

@@ -15,6 +15,13 @@ import (
 // change: its reports can get lost.
 const relist = 3 * time.Second
 
+// Reports come in bursts, some for each address of a link: up to burst of them that
+// follow within settle of each other count as one.
+const (
+	burst  = 64
+	settle = time.Millisecond
+)
+
 // Up reports whether the interface can carry frames: it is up and has a
 // carrier. Drivers that cannot tell (operational state unknown) count as having one.
 func Up(iface string) (bool, error) {
@@ -40,6 +47,11 @@ func Watch(ctx context.Context, ifaces []string, f func(iface string, up bool)) 
 	if err != nil {
 		return err
 	}
+	return watch(ctx, events, ifaces, f)
+}
+
+// watch lists the interfaces after whatever came on events, which it closes.
+func watch(ctx context.Context, events *os.File, ifaces []string, f func(iface string, up bool)) error {
 	stop := context.AfterFunc(ctx, func() { _ = events.Close() })
 	defer stop()
 	defer events.Close()
@@ -73,15 +85,23 @@ func subscribe() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "netlink"), nil
 }
 
-// nextEvent waits for a report or for relist. What it says does not matter, and
-// a lost one (ENOBUFS) neither: the links are listed anew after each.
+// nextEvent waits for a report or for relist, and takes the reports that wait behind
+// it. What they say does not matter, and a lost one (ENOBUFS) neither: the links are
+// listed anew afterwards, once for all of them.
 func nextEvent(events *os.File, buf []byte) error {
-	if err := events.SetReadDeadline(time.Now().Add(relist)); err != nil {
-		return err
+	until := time.Now().Add(relist)
+	for range burst {
+		if err := events.SetReadDeadline(until); err != nil {
+			return err
+		}
+		_, err := events.Read(buf)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		case err != nil && !errors.Is(err, unix.ENOBUFS):
+			return err
+		}
+		until = time.Now().Add(settle)
 	}
-	_, err := events.Read(buf)
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ENOBUFS) {
-		return nil
-	}
-	return err
+	return nil
 }

@@ -7,8 +7,9 @@
 // receivers ignore one or the other (for IPv6 an unsolicited neighbour
 // advertisement), at once, at 1.1 s spacing four times because Linux neighbours
 // take one update per second, at 5 s, at 10 s, and every 30 s so that switches do
-// not forget; again from the start when the carrier comes back. A listener
-// reports every other box that claims the address.
+// not forget; again from the start when the carrier comes back. Each time the
+// network is asked, too, and a listener reports every other box that claims the address
+// or answers.
 //
 // From its claim until it is opened, and while it is dropped, nothing leaves the box
 // with the address as its source: clients wait for services that are not there yet or

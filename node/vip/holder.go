@@ -32,12 +32,16 @@ const (
 	// that went down and came back in one blink, or a network manager that tidies
 	// up, takes it away without a change of carrier that anybody could see.
 	recheck = time.Second
+	// rivalLasts is how long another box counts as having the address since it was
+	// heard last: it is asked with every announcement.
+	rivalLasts = refresh + 5*time.Second
 	// quiet is the least time between two defences of one address.
 	quiet = time.Second
 )
 
-// probe asks the network for the address and returns *Taken if anybody answers
-// or is about to take it as well.
+// probe asks the network for the address and returns *Taken if anybody answers. Others
+// who only ask, such as a monitor, are no reason to leave clients without the address: if
+// they are about to take it, they find it taken.
 func probe(ctx context.Context, w *wire, mac net.HardwareAddr, a Address) error {
 	own, err := macs()
 	if err != nil {
@@ -68,7 +72,7 @@ func await(ctx context.Context, w *wire, buf []byte, until time.Time, own map[st
 		if err != nil {
 			return fmt.Errorf("listen for an answer: %w", err)
 		}
-		if s, ok := look(frame, a.IP); ok && !own[string(s.mac)] {
+		if s, ok := look(frame, a.IP); ok && s.claims && !own[string(s.mac)] {
 			return &Taken{Address: a, MAC: s.mac}
 		}
 	}
@@ -83,6 +87,10 @@ type holder struct {
 	restart chan struct{} // asks for the schedule from its start
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+
+	rivalMu sync.Mutex
+	rival   string // MAC of the last box that claimed the address; guarded by rivalMu, as its time is
+	rivalAt time.Time
 
 	mu    sync.Mutex
 	muted bool // the address is going away: not one more announcement
@@ -157,6 +165,7 @@ func (h *holder) announceLoop(ctx context.Context) {
 		case <-timer.C:
 		}
 		h.announce()
+		h.ask()
 		next++
 		if next < len(schedule) {
 			timer.Reset(time.Until(start.Add(schedule[next])))
@@ -184,6 +193,14 @@ func (h *holder) announce() {
 	}
 }
 
+// ask makes a box that has the address, too, and keeps quiet about it, answer to
+// the listener. Our own kernel hears no question of its own box.
+func (h *holder) ask() {
+	if link, err := netlink.LinkByName(h.addr.Interface); err == nil {
+		_ = h.wire.send(probeFrame(link.Attrs().HardwareAddr, h.addr.IP))
+	}
+}
+
 // listen reports others who claim the address, and answers them.
 func (h *holder) listen(ctx context.Context) {
 	buf, last := make([]byte, 2048), time.Time{}
@@ -201,9 +218,26 @@ func (h *holder) listen(ctx context.Context) {
 			continue
 		}
 		last = time.Now()
+		h.met(s.mac, last)
 		h.report(Conflict{Address: h.addr, MAC: s.mac})
 		h.announce()
 	}
+}
+
+func (h *holder) met(mac net.HardwareAddr, at time.Time) {
+	h.rivalMu.Lock()
+	defer h.rivalMu.Unlock()
+	h.rival, h.rivalAt = mac.String(), at
+}
+
+// present returns the MAC of a box that has the address now, too, as far as is known.
+func (h *holder) present() string {
+	h.rivalMu.Lock()
+	defer h.rivalMu.Unlock()
+	if time.Since(h.rivalAt) > rivalLasts {
+		return ""
+	}
+	return h.rival
 }
 
 func isOwn(mac net.HardwareAddr) bool {

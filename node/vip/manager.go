@@ -70,6 +70,19 @@ func New(onConflict func(Conflict)) *Manager {
 // Claiming a held address announces it again. A new address says nothing to clients
 // until Open; one that is adopted was open and stays so.
 func (m *Manager) Claim(ctx context.Context, a Address) error {
+	return m.claim(ctx, a, probe)
+}
+
+// Seize is Claim without the question: it takes the address from whoever has it. Both
+// boxes answer from then on, and clients end up at the one that they heard last.
+func (m *Manager) Seize(ctx context.Context, a Address) error {
+	return m.claim(ctx, a, func(context.Context, *wire, net.HardwareAddr, Address) error { return nil })
+}
+
+// question says why an address must not be taken.
+type question func(context.Context, *wire, net.HardwareAddr, Address) error
+
+func (m *Manager) claim(ctx context.Context, a Address, ask question) error {
 	a.IP = a.IP.Unmap()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,13 +93,13 @@ func (m *Manager) Claim(ctx context.Context, a Address) error {
 		h.again()
 		return nil
 	}
-	if err := m.claim(ctx, a); err != nil {
+	if err := m.begin(ctx, a, ask); err != nil {
 		return fmt.Errorf("claim address %s: %w", a, err)
 	}
 	return nil
 }
 
-func (m *Manager) claim(ctx context.Context, a Address) error {
+func (m *Manager) begin(ctx context.Context, a Address, ask question) error {
 	link, err := etherLink(a.Interface)
 	if err != nil {
 		return err
@@ -100,7 +113,7 @@ func (m *Manager) claim(ctx context.Context, a Address) error {
 		return err
 	}
 	if !present {
-		err = take(ctx, w, link, a)
+		err = take(ctx, w, link, a, ask)
 	}
 	if err != nil {
 		w.close()
@@ -110,10 +123,10 @@ func (m *Manager) claim(ctx context.Context, a Address) error {
 	return nil
 }
 
-// take probes and adds.
-func take(ctx context.Context, w *wire, link netlink.Link, a Address) error {
+// take asks and adds.
+func take(ctx context.Context, w *wire, link netlink.Link, a Address, ask question) error {
 	if up(link) {
-		if err := probe(ctx, w, link.Attrs().HardwareAddr, a); err != nil {
+		if err := ask(ctx, w, link.Attrs().HardwareAddr, a); err != nil {
 			return err
 		}
 	}
@@ -230,6 +243,18 @@ func (m *Manager) Holds(ip netip.Addr) bool {
 	}
 	present, err := find(h.addr)
 	return err == nil && present
+}
+
+// Rival returns the MAC of another box that has a held address at present, as far as is
+// known; empty: none.
+func (m *Manager) Rival(ip netip.Addr) string {
+	m.mu.Lock()
+	h := m.held[ip.Unmap()]
+	m.mu.Unlock()
+	if h == nil {
+		return ""
+	}
+	return h.present()
 }
 
 // Announce announces every held address again, from the start of the schedule.
