@@ -52,9 +52,17 @@ sim: ## the whole pair simulated from seeds: make sim SEEDS=2000 [FIRST=1]
 sim-mutants: ## patched copies of the product; the simulation must find each of them
 	@$(GO) run ./lab/sim/simulate -mutants -seeds $(or $(filter-out 200,$(SEEDS)),2000)
 
-scenarios: image build ## Ginkgo scenarios on a container lab of their own (root)
-	@$(GO) test -count=1 -v -timeout 60m ./scenarios/... -ginkgo.label-filter='$(or $(LABEL),!soak)' -ginkgo.v; \
-	code=$$?; lab/engine.sh stop; exit $$code
+# One lab after the other by default: two cores are busy with one. PROCS=2 shares the
+# scenarios out to two labs. SLEEP=10m leaves the lab of a failed scenario as it is so long.
+PROCS ?= 1
+GINKGO := $(GO) run github.com/onsi/ginkgo/v2/ginkgo
+scenarios: image build ## Ginkgo scenarios on a container lab of their own: [LABEL=smoke] [FOCUS='reboot -f'] [SLEEP=10m] [PROCS=2] (root)
+	@mkdir -p reports; $(GINKGO) run -v --procs=$(PROCS) --timeout=60m --label-filter='$(or $(LABEL),!soak)' \
+		--focus='$(FOCUS)' $(if $(SLEEP),--sleep-on-failure=$(SLEEP)) --output-dir=$(CURDIR)/reports \
+		--junit-report=scenarios.xml --json-report=scenarios.json ./scenarios; \
+	code=$$?; lab/engine.sh stop; \
+	echo "reports/scenarios.xml (JUnit) and reports/scenarios.json tell of every scenario; one that failed left a bundle beside them"; \
+	exit $$code
 
 $(LINT):
 	GOFLAGS= GOBIN=$(CURDIR)/bin/tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

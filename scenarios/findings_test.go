@@ -47,12 +47,21 @@ func (p *pair) collect(ctx context.Context) {
 	fmt.Fprintf(GinkgoWriter, "findings: reports/%s\n", name)
 }
 
+// focusLength is enough of a scenario's text to tell it from the others.
+const focusLength = 60
+
+// focusOn is a pattern for the beginning of a text, which a shell leaves as it is.
+func focusOn(text string) string {
+	pattern := regexp.QuoteMeta(text[:min(len(text), focusLength)])
+	return strings.ReplaceAll(pattern, "'", ".")
+}
+
 func (p *pair) collectInto(ctx context.Context, dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
 	report := CurrentSpecReport()
-	rerun := fmt.Sprintf("make scenarios LABEL=full, or: go test ./scenarios -ginkgo.focus %q", report.LeafNodeText)
+	rerun := fmt.Sprintf("make scenarios FOCUS='%s'", focusOn(report.LeafNodeText))
 	return bundle.Collect(ctx, p.lab, dir, bundle.Options{
 		Why: report.FailureMessage(), Rerun: rerun, Seed: fmt.Sprint(GinkgoRandomSeed()),
 	})

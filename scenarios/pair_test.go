@@ -20,9 +20,11 @@ type pair struct {
 	oracle  *oracle.Oracle
 	whole   leftovers.Snapshot // what the lab owns when nothing is wrong
 	loads   []*load
-	watched *watch // asks who has the address; nil: nobody does
-	broken  bool   // could not be healed: the next scenario gets a new lab
+	watched *watch    // asks who has the address; nil: nobody does
+	begun   time.Time // the running scenario, on the clock that all boxes share with this host
+	broken  bool      // could not be healed: the next scenario gets a new lab
 
+	replaced  []replaced
 	collected string // folder of the running scenario's findings; empty: none yet
 	firstSync syncResult
 }
@@ -75,6 +77,7 @@ func (p *pair) begin(ctx context.Context) {
 	}
 	p.heal(ctx)
 	p.watchAddress(ctx)
+	p.begun = time.Now()
 }
 
 // heal puts the hardware right and waits until the pair is whole.
@@ -104,6 +107,7 @@ func (p *pair) judge(ctx context.Context) {
 	Expect(err).NotTo(HaveOccurred())
 	Expect(p.oracle.OneAddressHolder(ctx)).To(Succeed())
 	Expect(p.oracle.ServicesOnce(ctx)).To(Succeed())
+	p.oneReignPerEpoch()
 	for _, l := range p.loads {
 		report, err := p.oracle.Acknowledged(ctx, l.ackLog())
 		Expect(err).NotTo(HaveOccurred())

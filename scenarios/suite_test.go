@@ -111,6 +111,7 @@ var _ = JustAfterEach(func(ctx SpecContext) {
 
 var _ = AfterEach(func(ctx SpecContext) {
 	world.stopLoads(ctx)
+	world.putBack(ctx)
 	world.heal(ctx)
 	world.judgeAnswers(ctx)
 	world.judge(ctx)

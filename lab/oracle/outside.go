@@ -50,7 +50,7 @@ func (o *Oracle) hasAddress(ctx context.Context, name string) (bool, error) {
 
 // answeringMACs asks three times from the client and returns who answered.
 func (o *Oracle) answeringMACs(ctx context.Context) ([]string, error) {
-	said, err := o.exec(ctx, "client", "arping", "-r", "-c", "3", "-w", "3",
+	said, err := o.exec(ctx, "client", "arping", "-r", "-c", "3", "-W", "0.2", "-w", "3",
 		"-I", cluster.NIC(cluster.LAN), cluster.VIP.String())
 	if err != nil {
 		return nil, err
