@@ -32,6 +32,7 @@ var arrows = map[string]map[string]string{
 		"node/arbiter":        "speaks of epochs and sets",
 		"node/failover/reign": "the safety core it steers",
 	},
+	"node/failover/rehearsal":   {"node/arbiter": "asks registers of its own", "node/failover": "plays its machines"},
 	"node/failover/reign":       {"node/arbiter": "asks registers"},
 	"node/failover/reign/check": {"node/arbiter": "checks it", "node/failover/reign": "checks it"},
 	"node/fencing":              {},

@@ -30,6 +30,16 @@ func (w witnessClient) Ping(ctx context.Context) error {
 	return err
 }
 
+// Records returns the witness' registers by volume.
+func (w witnessClient) Records(ctx context.Context) (map[string]arbiter.Record, error) {
+	s, err := w.Status(ctx)
+	all := map[string]arbiter.Record{}
+	for _, r := range s.Records {
+		all[r.Volume] = r.Record
+	}
+	return all, err
+}
+
 // dialPeers makes one client per link, each bound to its own cable.
 func dialPeers(cfg *config.Config, id *identity.Identity) map[string]Peer {
 	peers := map[string]Peer{}

@@ -55,6 +55,7 @@ type course struct {
 	left   *infancy // the file system is still to be made
 	active map[*attempt]struct{}
 	device string // block device of the promoted volume
+	took   map[failover.Step]time.Duration
 	wg     sync.WaitGroup
 }
 
@@ -247,6 +248,7 @@ func (c *course) settle(a *attempt) {
 func (c *course) tell(s failover.Step, took time.Duration, err error) {
 	ms := fmt.Sprintf("%.1f", float64(took.Microseconds())/1000)
 	if err == nil {
+		c.keepTime(s, took)
 		c.note("step.done", fmt.Sprintf("Done: %v.", s), "", "step", s.String(), "took_ms", ms)
 		return
 	}

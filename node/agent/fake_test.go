@@ -347,6 +347,7 @@ type fakePeer struct {
 	fakeVoter
 	beat     func(api.Beat) (api.Beat, error)
 	clients  func(api.Clients) (api.ClientsTaken, error)
+	stage    api.Stage
 	switched chan string
 	verified chan control.VerifyRequest
 }
@@ -355,6 +356,8 @@ func (p *fakePeer) Verify(_ context.Context, req control.VerifyRequest) error {
 	p.verified <- req
 	return nil
 }
+
+func (p *fakePeer) Stage(context.Context) (api.Stage, error) { return p.stage, p.err }
 
 func (p *fakePeer) Resize(context.Context, control.GrowRequest) error { return nil }
 

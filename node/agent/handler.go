@@ -70,6 +70,12 @@ func (h handler) History(_ context.Context, _ api.Caller, q api.HistoryQuery) (a
 	return page, nil
 }
 
+func (h handler) WhatIf(ctx context.Context, _ api.Caller, q api.WhatIfQuery) ([]api.WhatIf, error) {
+	return h.a.whatIf(ctx, q)
+}
+
+func (h handler) Stage(context.Context, api.Caller) (api.Stage, error) { return h.a.stageForPeer() }
+
 func (h handler) Switchover(ctx context.Context, from api.Caller, o api.Order) error {
 	return h.a.switchover(ctx, o.Volume, !from.Local && from.Role == identity.RoleNode)
 }

@@ -81,6 +81,8 @@ func (p Program) Run(ctx context.Context, cfg *config.Config, log *slog.Logger) 
 		return fmt.Errorf("start the agent: %w", err)
 	}
 	w.agent, a.version = a, p.Version
+	past, _ := history.Since(0)
+	a.recallTimes(past)
 	return a.serve(ctx)
 }
 
@@ -132,7 +134,7 @@ func (w *wiring) volume(vol config.Volume, failed func(name, reason string)) (vo
 		return volumeParts{}, err
 	}
 	w.vips, w.services = append(w.vips, addresses), append(w.services, list)
-	return volumeParts{machine: failover.New(w.machineConfig(vol)), addresses: addresses, services: list,
+	return volumeParts{machine: failover.New(machineConfig(w.cfg, w.cfg.SelfIndex(), vol)), addresses: addresses, services: list,
 		mount:   fileSystem{vol.Mount},
 		discard: func(ctx context.Context) error { return replicator.DiscardLeft(ctx, w.cfg, vol.Name) }}, nil
 }
@@ -150,16 +152,16 @@ func (w *wiring) dialArbiter() (Witness, error) {
 	return etcdVoter{etcd.New(client, w.cfg.Cluster)}, nil
 }
 
-func (w *wiring) machineConfig(vol config.Volume) failover.Config {
-	t := w.cfg.Timing
-	c := failover.Config{Self: arbiter.NodeID(w.cfg.SelfIndex()), //nolint:gosec // 0 or 1
-		SelfName: w.cfg.Node, PeerName: w.cfg.Peer().Name, Volume: vol.Name, Links: w.cfg.LinkNames(),
+// machineConfig is what the machine of one node needs to know of a volume.
+func machineConfig(cfg *config.Config, node int, vol config.Volume) failover.Config {
+	t := cfg.Timing
+	return failover.Config{Self: arbiter.NodeID(node), //nolint:gosec // 0 or 1
+		SelfName: cfg.Nodes[node].Name, PeerName: cfg.Nodes[1-node].Name, WitnessName: cfg.ArbiterName(),
+		Volume: vol.Name, Links: cfg.LinkNames(),
 		Heartbeat: t.Heartbeat, MinorBeats: t.MinorBeats, Major: t.Major, Lease: t.Lease, Renew: t.Renew,
 		BootWait: t.BootWait, StepTimeout: t.StepTimeout, TakeoverUnderA: vol.TakeoverUnderA == config.TakeoverAllow,
 		StayDiskless:   vol.OnDiskFailure == config.DiskFailureStay,
 		CongestionFill: vol.CongestionFill}
-	c.WitnessName = w.cfg.ArbiterName()
-	return c
 }
 
 // serveAPI answers on every address of the box: links come and go, and who may

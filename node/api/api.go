@@ -48,6 +48,10 @@ type Handler interface {
 	// History returns what is kept on disk.
 	History(ctx context.Context, from Caller, q HistoryQuery) (HistoryPage, error)
 
+	// WhatIf rehearses a failure; Stage is this node's part of the peer's rehearsal.
+	WhatIf(ctx context.Context, from Caller, q WhatIfQuery) ([]WhatIf, error)
+	Stage(ctx context.Context, from Caller) (Stage, error)
+
 	// Switchover and Grab return when the order is carried out or refused. An
 	// order whose caller has the role node was forwarded by the peer's agent.
 	Switchover(ctx context.Context, from Caller, o Order) error

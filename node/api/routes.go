@@ -41,6 +41,8 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathStatus, http.MethodGet, anyone, quickLimit, CodeFailed, s.status},
 		{PathEvents, http.MethodGet, anyone, waitMax + quickLimit, CodeFailed, s.events},
 		{PathHistory, http.MethodGet, anyone, quickLimit, CodeFailed, s.history},
+		{PathWhatIf, http.MethodPost, anyone, waitMax, CodeFailed, body(h.WhatIf)},
+		{PathStage, http.MethodGet, anyone, quickLimit, CodeFailed, s.stage},
 		{PathSwitchover, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Switchover))},
 		{PathGrab, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Grab))},
 		{PathCreate, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.CreateVolume))},
