@@ -128,9 +128,9 @@ func (f fileSystem) Format(ctx context.Context, device string, again bool) error
 }
 
 func (f fileSystem) Check(ctx context.Context, device string) (string, error) {
-	policy := mount.Journal
-	if f.is.Fsck == string(mount.Full) {
-		policy = mount.Full
+	policy := mount.Policy(f.is.Fsck)
+	if policy == "" {
+		policy = mount.Journal
 	}
 	return mount.Check(ctx, device, f.is.Type, policy)
 }

@@ -160,8 +160,20 @@ func machineConfig(cfg *config.Config, node int, vol config.Volume) failover.Con
 		Volume: vol.Name, Links: cfg.LinkNames(),
 		Heartbeat: t.Heartbeat, MinorBeats: t.MinorBeats, Major: t.Major, Lease: t.Lease, Renew: t.Renew,
 		BootWait: t.BootWait, StepTimeout: t.StepTimeout, TakeoverUnderA: vol.TakeoverUnderA == config.TakeoverAllow,
+		Prefer: preference(cfg, node, vol), FailBack: vol.FailBack == config.FailBackAuto,
 		StayDiskless:   vol.OnDiskFailure == config.DiskFailureStay,
 		CongestionFill: vol.CongestionFill}
+}
+
+func preference(cfg *config.Config, node int, vol config.Volume) failover.Preference {
+	switch vol.Prefer {
+	case "":
+		return failover.PreferFirst
+	case cfg.Nodes[node].Name:
+		return failover.PreferSelf
+	default:
+		return failover.PreferPeer
+	}
 }
 
 // serveAPI answers on every address of the box: links come and go, and who may

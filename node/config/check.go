@@ -272,6 +272,7 @@ func checkVolumes(c *Config, r *reader) {
 			r.between(path+".disk-timeout", v.DiskTimeout, time.Second, 10*time.Minute)
 		}
 		checkMount(v.Mount, path+".mount", mounts, r)
+		checkPrefer(c, v, path, r)
 		checkAddresses(v.Addresses, path, addresses, r)
 		checkServices(c, v.Services, path, services, r)
 	}
@@ -301,6 +302,17 @@ func checkProtocol(v *Volume, path string, r *reader) {
 	}
 }
 
+func checkPrefer(c *Config, v Volume, path string, r *reader) {
+	switch {
+	case v.Prefer != "" && c.NodeIndex(v.Prefer) < 0:
+		r.mistake(path+".prefer", "%q is no data node; write one of %s, or nothing", v.Prefer, strings.Join(c.NodeNames(), ", "))
+	case v.FailBack != FailBackManual && v.FailBack != FailBackAuto:
+		r.mistake(path+".failback", "%q is neither %s nor %s", v.FailBack, FailBackManual, FailBackAuto)
+	case v.FailBack == FailBackAuto && v.Prefer == "":
+		r.mistake(path+".failback", "auto needs a node to return to; write prefer as well")
+	}
+}
+
 func nodeAddresses(c *Config) map[string]string {
 	seen := map[string]string{}
 	for i, n := range c.Nodes {
@@ -315,8 +327,8 @@ func nodeAddresses(c *Config) map[string]string {
 }
 
 func checkMount(m Mount, path string, seen map[string]string, r *reader) {
-	if m.Fsck != "journal" && m.Fsck != "full" {
-		r.mistake(path+".fsck", "%q is not a policy; write journal or full", m.Fsck)
+	if m.Fsck != "journal" && m.Fsck != "full" && m.Fsck != "never" {
+		r.mistake(path+".fsck", "%q is not a policy; write journal, full or never", m.Fsck)
 	}
 	if m.Type != "ext4" && m.Type != "xfs" {
 		r.mistake(path+".type", "%q is not supported; write ext4 or xfs", m.Type)

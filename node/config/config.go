@@ -118,12 +118,16 @@ type Volume struct {
 	VerifySchedule string `mapstructure:"verify-schedule"`
 	// OnCongestion is one of CongestionBlock and CongestionPullAhead; CongestionFill
 	// is a size, see Fill.
-	OnCongestion   string    `mapstructure:"on-congestion"`
-	CongestionFill string    `mapstructure:"congestion-fill"`
-	Mount          Mount     `mapstructure:"mount"`
-	Addresses      []Address `mapstructure:"addresses"`
-	Services       []Service `mapstructure:"services"`
-	ALExtents      int       `mapstructure:"al-extents"` // slots of the activity log
+	OnCongestion   string `mapstructure:"on-congestion"`
+	CongestionFill string `mapstructure:"congestion-fill"`
+	// Prefer is the node on which the volume starts when both could; empty: the first
+	// one. FailBack is one of FailBackManual and FailBackAuto.
+	Prefer    string    `mapstructure:"prefer"`
+	FailBack  string    `mapstructure:"failback"`
+	Mount     Mount     `mapstructure:"mount"`
+	Addresses []Address `mapstructure:"addresses"`
+	Services  []Service `mapstructure:"services"`
+	ALExtents int       `mapstructure:"al-extents"` // slots of the activity log
 }
 
 // MetadataInternal keeps the metadata at the end of the backing device.
@@ -178,6 +182,12 @@ const (
 	TakeoverAllow  = "allow"
 )
 
+// What failback may be.
+const (
+	FailBackManual = "manual"
+	FailBackAuto   = "auto"
+)
+
 // Frontends lists what a volume's frontend may be.
 func Frontends() []string {
 	return []string{FrontendAuto, FrontendUblk, FrontendNBD, FrontendFuseLoop, FrontendNBDSocket}
@@ -188,7 +198,7 @@ type Mount struct {
 	Path        string   `mapstructure:"path"`
 	Type        string   `mapstructure:"type"`
 	Options     []string `mapstructure:"options"`
-	Fsck        string   `mapstructure:"fsck"`          // "journal" or "full"
+	Fsck        string   `mapstructure:"fsck"`          // "journal", "full" or "never"
 	FormatIfNew bool     `mapstructure:"format-if-new"` // only in a volume's first reign
 	Grow        bool     `mapstructure:"grow"`          // with the volume
 }

@@ -97,7 +97,7 @@ func (m *Machine) besideIdlePeer() (string, bool) {
 	if m.peerIdle == 0 || m.now-m.peerIdle < settle {
 		return "", false
 	}
-	first := m.cfg.Self == 0 || !m.peer.Fit || m.peer.Standby
+	first := m.goesFirst() || !m.peer.Fit || m.peer.Standby
 	if failed := m.haveFailed(); failed != m.peer.ServicesFailed && m.peer.Fit {
 		first = !failed
 	}

@@ -53,6 +53,7 @@ func (m *Machine) keepReign() {
 	case m.role == RoleServing:
 		m.watchAddressNIC()
 		m.withoutServices()
+		m.giveBack()
 	case m.role == RoleTakingOver && m.afterStep != "":
 		m.leaveWhenPeerIsIn()
 	}

@@ -84,6 +84,10 @@ type Machine struct {
 	remote     bool          // it goes on through the peer's disk, and history knows
 	giveAt     time.Duration // when the hand-over of that is tried next
 
+	wholeSince time.Duration // since when the peer could take the volume; zero: it could not
+	returnedAt time.Duration // when the volume was returned by itself; zero: never
+	stayHere   bool          // it came back from there: it is not returned again
+
 	mode        Mode
 	heldFailure *ServiceFailed // a service's, that waits for the end of the maintenance
 

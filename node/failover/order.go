@@ -31,6 +31,7 @@ func (m *Machine) switchover(o Order) {
 		return
 	}
 	m.accept(o)
+	m.stayHere, m.returnedAt = false, 0
 	m.orderUntil = m.now + switchoverPatience
 	m.leave("an operator asked for a switchover", true)
 }

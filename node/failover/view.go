@@ -70,6 +70,10 @@ type Config struct {
 	// TakeoverUnderA lets a node that may lack writes of protocol A take over
 	// without an operator's word.
 	TakeoverUnderA bool
+	// Prefer is the node on which the volume starts when both could: PreferSelf,
+	// PreferPeer or, by number, PreferFirst. FailBack returns it there by itself.
+	Prefer   Preference
+	FailBack bool
 	// StayDiskless keeps a volume here whose disk failed, as long as the peer's
 	// disk serves it; else it is handed over.
 	StayDiskless bool

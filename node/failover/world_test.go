@@ -24,6 +24,8 @@ type world struct {
 	protocol string // weaker than C: what a follower notes that it may lack
 	allowA   bool   // take-over under protocol A
 	stay     bool   // on-disk-failure
+	prefer   *arbiter.NodeID
+	failback bool
 }
 
 // voter is a register with its storage and its power.
@@ -76,10 +78,14 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) config(id arbiter.NodeID) Config {
-	names := []string{"server1", "server2"}
+	names, prefer := []string{"server1", "server2"}, PreferFirst
+	if w.prefer != nil {
+		prefer = map[bool]Preference{true: PreferSelf, false: PreferPeer}[*w.prefer == id]
+	}
 	return Config{Self: id, SelfName: names[id], PeerName: names[1-id], WitnessName: "witness", Volume: "data",
 		Links: []string{"private", "lan"}, Heartbeat: 250 * time.Millisecond, MinorBeats: 3, Major: 2 * time.Second,
 		Lease: term, Renew: 500 * time.Millisecond, BootWait: 5 * time.Second, StepTimeout: 30 * time.Second,
+		Prefer: prefer, FailBack: w.failback,
 		TakeoverUnderA: w.allowA, StayDiskless: w.stay, CongestionFill: "16MiB"}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ type Policy string
 const (
 	Journal Policy = "journal" // replay the journal, full check only if the file system asks for it
 	Full    Policy = "full"    // look at everything
+	Never   Policy = "never"   // leave it to the mount, which replays the journal
 )
 
 // ErrDamaged: the file system has errors that are not repaired without a
@@ -27,13 +29,15 @@ const killWait = 2 * time.Second
 
 // Check makes the file system fit to be mounted and says in words what was
 // done. ext2, ext3 and ext4 go through e2fsck. XFS replays its journal when it
-// is mounted, so it is looked at only under Full; other types are left to
-// their mount.
+// is mounted, so it is looked at only under Full, after a mount for nothing else;
+// other types are left to their mount.
 func Check(ctx context.Context, device, fstype string, p Policy) (string, error) {
-	if p != Journal && p != Full {
-		return "", fmt.Errorf("check %s: policy %q is neither %q nor %q", device, p, Journal, Full)
+	if p != Journal && p != Full && p != Never {
+		return "", fmt.Errorf("check %s: policy %q is none of %q, %q and %q", device, p, Journal, Full, Never)
 	}
 	switch {
+	case p == Never:
+		return "not checked (fsck: never); its mount replays the journal", nil
 	case fstype == "ext2" || fstype == "ext3" || fstype == "ext4":
 		return checkExt(ctx, device, p)
 	case fstype == "xfs" && p == Full:
@@ -76,19 +80,36 @@ func verdict(device string, code int, out string) (string, error) {
 	return "clean: " + out, nil
 }
 
+// checkXFS has the journal replayed first: xfs_repair -n takes what is still in it
+// for damage.
 func checkXFS(ctx context.Context, device string) (string, error) {
-	code, out, err := run(ctx, "xfs_repair", "-n", device)
-	if err != nil {
+	if err := replay(ctx, device, "xfs"); err != nil {
 		return "", fmt.Errorf("check %s: %w", device, err)
 	}
-	switch code {
-	case 0:
-		return "clean: xfs_repair -n found nothing", nil
-	case 2:
-		return "the journal is dirty; it is replayed at the mount", nil
+	code, out, err := run(ctx, "xfs_repair", "-n", device)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("check %s: %w", device, err)
+	case code == 0:
+		return "clean: its journal was replayed by a mount, then xfs_repair -n found nothing", nil
 	}
 	return "", fmt.Errorf("%w: %s: xfs_repair -n found errors (code %d); run: xfs_repair %s; it said: %s",
 		ErrDamaged, device, code, device, out)
+}
+
+// replay mounts the file system where nobody sees it, and unmounts it again.
+func replay(ctx context.Context, device, fstype string) error {
+	dir, err := os.MkdirTemp("", "gemel-replay-")
+	if err != nil {
+		return fmt.Errorf("replay the journal: %w", err)
+	}
+	if err := Mount(ctx, Spec{Device: device, Path: dir, Type: fstype}); err != nil {
+		return errors.Join(fmt.Errorf("replay the journal: %w", err), os.Remove(dir))
+	}
+	if err := Unmount(ctx, dir); err != nil {
+		return fmt.Errorf("replay the journal: %w", err)
+	}
+	return os.Remove(dir)
 }
 
 // Signature returns the type of file system, partition table or other format
