@@ -212,7 +212,7 @@ func (a *Agent) serve(ctx context.Context) error {
 }
 
 func (a *Agent) background() []func(context.Context) {
-	run := []func(context.Context){a.watcher.run, a.keepTime, a.modes.run}
+	run := []func(context.Context){a.watcher.run, a.keepTime, a.modes.run, a.keepDrills}
 	for _, o := range a.owners {
 		run = append(run, o.run, o.keepCalendar)
 	}

@@ -357,6 +357,10 @@ func (p *fakePeer) Verify(_ context.Context, req control.VerifyRequest) error {
 	return nil
 }
 
+func (p *fakePeer) Drill(_ context.Context, o api.DrillOrder) ([]api.Drill, error) {
+	return []api.Drill{{Volume: o.Volume, From: "server2", To: "server1", Pause: time.Second}}, p.err
+}
+
 func (p *fakePeer) Stage(context.Context) (api.Stage, error) { return p.stage, p.err }
 
 func (p *fakePeer) Resize(context.Context, control.GrowRequest) error { return nil }

@@ -100,6 +100,10 @@ func (h handler) Resync(ctx context.Context, from api.Caller, req control.Resync
 	return h.a.resync(ctx, req, !from.Local && from.Role == identity.RoleNode)
 }
 
+func (h handler) Drill(ctx context.Context, from api.Caller, o api.DrillOrder) ([]api.Drill, error) {
+	return h.a.drill(ctx, o.Volume, !from.Local && from.Role == identity.RoleNode)
+}
+
 func (h handler) Maintenance(ctx context.Context, _ api.Caller, o api.MaintenanceOrder) (api.MaintenanceReply, error) {
 	return h.a.maintenance(ctx, o)
 }

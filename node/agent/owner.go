@@ -57,6 +57,8 @@ type owner struct {
 
 	conflictAt atomic.Int64 // boot time in ns at which a conflict was told last; 0: never
 
+	roleSince atomic.Int64 // unix ns of the newest change of the role
+
 	stretches chan struct{} // the file system shall fill its device
 
 	orders   orders
@@ -126,7 +128,11 @@ func (o *owner) step(ctx context.Context, ev failover.Event) {
 func (o *owner) publish() {
 	view := o.machine.View()
 	old := o.view.Swap(&view)
-	if o.heartbeats != nil && (old == nil || old.Role != view.Role) {
+	if old != nil && old.Role == view.Role {
+		return
+	}
+	o.roleSince.Store(time.Now().UnixNano())
+	if o.heartbeats != nil {
 		o.heartbeats()
 	}
 }

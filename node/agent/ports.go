@@ -66,6 +66,8 @@ type Peer interface {
 	Verify(ctx context.Context, req control.VerifyRequest) error
 	Resync(ctx context.Context, req control.ResyncRequest) error
 	Resize(ctx context.Context, req control.GrowRequest) error
+	// Drill returns when the peer has made the drills, or why it did not.
+	Drill(ctx context.Context, o api.DrillOrder) ([]api.Drill, error)
 	// Stage is what the peer's machines stand on, for a dry run.
 	Stage(ctx context.Context) (api.Stage, error)
 }

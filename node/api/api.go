@@ -71,6 +71,8 @@ type Handler interface {
 	Outdate(ctx context.Context, from Caller, req control.OutdateRequest) error
 	// GiveUp lets this node's replica be overwritten by the peer's.
 	GiveUp(ctx context.Context, from Caller, req control.GiveUpRequest) error
+	// Drill switches volumes over if all is well, and tells what became of it.
+	Drill(ctx context.Context, from Caller, o DrillOrder) ([]Drill, error)
 	// Maintenance turns the watching mode of the pair on or off; Standby puts this node
 	// on standby or ends that, and returns when its volumes are with the other node.
 	Maintenance(ctx context.Context, from Caller, o MaintenanceOrder) (MaintenanceReply, error)

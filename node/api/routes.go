@@ -53,6 +53,7 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathResize, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Resize))},
 		{PathOutdate, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.Outdate))},
 		{PathGiveUp, http.MethodPost, operators, orderLimit, CodeRefused, body(said(h.GiveUp))},
+		{PathDrill, http.MethodPost, operators, orderLimit, CodeRefused, body(h.Drill)},
 		{PathMaintenance, http.MethodPost, operators, orderLimit, CodeRefused, body(h.Maintenance)},
 		{PathStandby, http.MethodPost, operators, orderLimit, CodeRefused, body(h.Standby)},
 		{PathFence, http.MethodPost, operators, orderLimit, CodeRefused, body(h.Fence)},

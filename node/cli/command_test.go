@@ -34,6 +34,7 @@ type agent struct {
 	resized  []control.GrowRequest
 	outdated []control.OutdateRequest
 	unfit    string // of the fencing device
+	skipped  string
 }
 
 func (g *agent) Status(context.Context, api.Caller) (api.Status, error) {

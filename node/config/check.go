@@ -33,6 +33,7 @@ func check(c *Config, r *reader) {
 	checkPorts(c.Ports, r)
 	checkTiming(c.Timing, r)
 	checkFencing(c, r)
+	checkDrill(c, r)
 	checkReplication(c, r)
 	checkVolumes(c, r)
 }

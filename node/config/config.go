@@ -28,6 +28,7 @@ type Config struct {
 	Ports       Ports       `mapstructure:"ports"`
 	Timing      Timing      `mapstructure:"timing"`
 	Fencing     Fencing     `mapstructure:"fencing"`
+	Drill       Drill       `mapstructure:"drill"`
 	Replication Replication `mapstructure:"replication"`
 	Volumes     []Volume    `mapstructure:"volumes"`
 

@@ -80,6 +80,8 @@ var keys = []Key{
 	{"fencing.restore", Switch, "", "true", "Switch the peer on again once it is proved to be off; not after the third time in an hour."},
 	{"fencing.probe", Duration, "", "1m", "Time between looks at the devices, to know of a broken one before it is needed. 0: never."},
 
+	{"drill.schedule", Text, "", "", "When every volume is switched over to see whether it works, in local time: days and time such as `sun 03:00`, `mon,thu 02:30` or `daily 04:00`. Skipped, with the reason in the history, while anything is amiss. Never when not given."},
+
 	{"replication.links", Texts, "link names", "", "Links that carry block data, in the order to try them. All links when not given."},
 	{"replication.peer-timeout", Duration, "", "1s", "Silence of the peer's replicator after which its connection is given up."},
 	{"replication.path-timeout", Duration, "", "300ms", "Silence of the link in use after which the connection moves to another link that answers, without a break. 20ms to half of peer-timeout."},
