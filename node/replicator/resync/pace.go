@@ -9,6 +9,16 @@ type Limits struct {
 	// MinRate in bytes per second: below it the application's writes are not
 	// made way for. 0: they always are, but some always goes on.
 	MinRate int64
+	// Window is the most that may be under way, in bytes; 0, or more than 64 MiB: 64 MiB.
+	Window int64
+}
+
+// most is how far the window may grow.
+func (l Limits) most() int64 {
+	if l.Window == 0 {
+		return maxWindow
+	}
+	return min(max(l.Window, minWindow), maxWindow)
 }
 
 // The window is how many bytes may be under way. It follows what was delivered
@@ -62,7 +72,7 @@ type mark struct {
 
 // NewPace starts the account of a resynchronisation of total bytes.
 func NewPace(now time.Duration, total int64, limits Limits) *Pace {
-	p := &Pace{limits: limits, window: startWindow, rising: true, adjusted: now, budgeted: now, counted: now, total: total}
+	p := &Pace{limits: limits, window: min(startWindow, limits.most()), rising: true, adjusted: now, budgeted: now, counted: now, total: total}
 	for i := range p.marks {
 		p.marks[i].at = now
 	}
@@ -72,6 +82,7 @@ func NewPace(now time.Duration, total int64, limits Limits) *Pace {
 // SetLimits changes the limits from now on.
 func (p *Pace) SetLimits(limits Limits) {
 	p.limits, p.budget, p.owed = limits, min(p.budget, 0), 0
+	p.window = min(p.window, limits.most())
 }
 
 // Allow returns how many more bytes may be started with inFlight under way.
@@ -150,7 +161,7 @@ func (p *Pace) adjust(now, span time.Duration) {
 	} else if grow {
 		want = max(want, p.window+p.window/4)
 	}
-	p.window = min(max((p.window+want)/2, minWindow), maxWindow)
+	p.window = min(max((p.window+want)/2, minWindow), p.limits.most())
 	p.adjusted, p.acked, p.full = now, 0, false
 }
 

@@ -170,3 +170,24 @@ func TestBusyOutlastsOneWrite(t *testing.T) {
 		t.Errorf("room %d long after the last write, want the whole window", room)
 	}
 }
+
+// A volume that shares memory with many others keeps to its share, whatever the
+// link could take, and whatever rates are set later.
+func TestWindowIsTheShare(t *testing.T) {
+	const share = 4 << 20
+	p := NewPace(0, 1<<40, Limits{Window: share})
+	var now time.Duration
+	for range 200 {
+		now += adjustEvery
+		room := p.Allow(now, 0, false)
+		if room > share {
+			t.Fatalf("%d bytes may be under way", room)
+		}
+		p.Started(room)
+		p.Delivered(now, room)
+	}
+	p.SetLimits(Limits{Window: share / 2})
+	if room := p.Allow(now, 0, false); room > share/2 {
+		t.Errorf("%d bytes may be under way", room)
+	}
+}

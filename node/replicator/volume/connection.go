@@ -238,7 +238,7 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 		m.Release()
 		return nil
 	}
-	for v.received > receiveLimit && !v.closed && v.session == session {
+	for v.received > v.o.ReceiveLimit && !v.closed && v.session == session {
 		v.room.Wait()
 	}
 	v.heard()

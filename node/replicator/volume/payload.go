@@ -15,7 +15,7 @@ type payload struct {
 	theirs   []byte // and the peer's
 	refs     int
 	pooled   bool       // from package buffer
-	received bool       // counts against receiveLimit until written
+	received bool       // counts against ReceiveLimit until written
 	blank    bool       // a resync read nothing but zeroes
 	done     chan error // the application waits here
 	err      error

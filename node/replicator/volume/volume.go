@@ -78,6 +78,7 @@ type Options struct {
 	PullAhead       bool          // on congestion go on without the peer
 	Lease           time.Duration // longest lease this voter may have granted before its restart
 	Resync          resync.Limits
+	ReceiveLimit    int64 // bytes received and not yet written; 0: 64 MiB
 	Checksums       core.Checksums
 	AfterSplit      handshake.Policy // what settles a split brain without a human
 	LogSlots        int              // extents of 4 MiB that can be hot; 0: activity.SlotsDefault
@@ -98,7 +99,7 @@ const (
 	diskOps      = 32       // reads and writes of peer and resync at the disk at once
 	inlineMost   = 64 << 10 // bytes of a peer's write that its receiver may do itself,
 	aloneAfter   = 4        // after so many messages that came one by one
-	receiveLimit = 64 << 20 // bytes received and not yet written
+	receiveLimit = 64 << 20 // bytes received and not yet written, unless Options say otherwise
 	tick         = 100 * time.Millisecond
 	writeWaits   = 6 // of PeerTimeout until a silent request drops the peer
 )
@@ -189,6 +190,9 @@ func New(o Options) (*Volume, error) {
 		o.Log(fmt.Sprintf("volume %s: %d pages of the bitmap were damaged or unreadable; their blocks are resynced", o.Name, damaged), nil)
 	}
 	v := &Volume{o: o, payloads: map[core.ID]*payload{}, kick: make(chan struct{}, 1)}
+	if v.o.ReceiveLimit == 0 {
+		v.o.ReceiveLimit = receiveLimit
+	}
 	v.crew = newCrew(diskOps, &v.running)
 	v.changes, v.outReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)
 	v.room, v.metaReady = sync.NewCond(&v.mu), sync.NewCond(&v.mu)

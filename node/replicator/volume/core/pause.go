@@ -48,8 +48,10 @@ func (c *Core) unpause(now time.Duration) {
 	}
 }
 
-// ResyncLimits changes the limits of this resync and of later ones.
+// ResyncLimits changes the limits of this resync and of later ones; the window
+// stays as it is.
 func (c *Core) ResyncLimits(now time.Duration, l resync.Limits) {
+	l.Window = c.cfg.Resync.Window
 	c.cfg.Resync = l
 	if c.pace != nil && c.primary {
 		c.pace.SetLimits(l)

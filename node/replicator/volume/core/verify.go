@@ -151,7 +151,7 @@ func (c *Core) VerifyResume(now time.Duration, maxRate int64) error {
 			s.MaxRate = max(maxRate, 0)
 		}
 		if c.verify.pace != nil {
-			c.verify.pace.SetLimits(resync.Limits{MaxRate: s.MaxRate})
+			c.verify.pace.SetLimits(resync.Limits{MaxRate: s.MaxRate, Window: c.cfg.Resync.Window})
 		}
 	})
 }
@@ -254,7 +254,7 @@ func (c *Core) pumpVerify(now time.Duration) {
 	if v.pace == nil {
 		s.Pos = min(s.Pos, c.meta.Size)
 		v.next, v.noted = s.Pos, now
-		v.pace = resync.NewPace(now, c.meta.Size-s.Pos, resync.Limits{MaxRate: s.MaxRate})
+		v.pace = resync.NewPace(now, c.meta.Size-s.Pos, resync.Limits{MaxRate: s.MaxRate, Window: c.cfg.Resync.Window})
 	}
 	for len(v.checks) < checksMost {
 		room := v.pace.Allow(now, v.inFlight, c.appBusy > 0)
