@@ -9,6 +9,7 @@ say() { printf 'test tools: %s\n' "$*"; }
 
 missing=""
 command -v fio >/dev/null 2>&1 || missing="$missing fio"
+command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus-daemon"
 PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs >/dev/null 2>&1 || missing="$missing xfsprogs"
 etcd=$top/bin/tools/etcd
 need_etcd=""

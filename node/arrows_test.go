@@ -43,6 +43,7 @@ var arrows = map[string]map[string]string{
 	"node/vip":                  {},
 	"node/service":              {},
 	"node/service/exec":         {"node/service": "is a driver", "node/service/health": "looks after what runs"},
+	"node/service/systemd":      {"node/service": "is a driver", "node/service/health": "looks after what runs"},
 	"node/service/health":       {},
 	"node/frontend":             {"node/block": "shows a Device"},
 	"node/frontend/fuseloop": {"node/block": "shows a Device", "node/frontend": "is a frontend",

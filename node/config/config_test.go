@@ -78,6 +78,8 @@ func TestMistakes(t *testing.T) {
 		{"list", "options: [noatime]", "options: noatime", "t.yaml:17: volumes[0].mount.options: must be a list, such as [one, two], not a single value"},
 		{"section", "replication: {links: [private]}", "replication: 3", "t.yaml:13: replication: must be a section with keys (links, peer-timeout, path-timeout, return-after, encryption, connect-interval, after-sb-0pri, after-sb-1pri, after-sb-2pri, resync-max-rate, resync-min-rate, checksum-resync), not a single value"},
 		{"ready", "127.0.0.1:2049", "2049", `t.yaml:23: volumes[0].services[0].ready-tcp: "2049" is not host:port, such as 127.0.0.1:2049`},
+		{"unit", `ready-tcp: "127.0.0.1:2049"`, "unit: ganesha.service", `t.yaml:22: volumes[0].services[0].command: a service with a unit has none; it is in the unit's own file (or health, for ready-tcp)`},
+		{"no unit", "command: [ganesha.nfsd, -F, -f, /etc/gemel/ganesha.conf]", "unit: ganesha", `t.yaml:22: volumes[0].services[0].unit: "ganesha" is not the name of a unit, such as smbd.service`},
 		{"signal", `ready-tcp: "127.0.0.1:2049"`, "stop-signal: KILL", `t.yaml:23: volumes[0].services[0].stop-signal: "KILL" is none of TERM, INT, QUIT, HUP, USR1, USR2, WINCH`},
 		{"health", `ready-tcp: "127.0.0.1:2049"`, "health: {tcp: localhost, interval: 1ms}", `t.yaml:23: volumes[0].services[0].health.tcp: "localhost" is not host:port, such as 127.0.0.1:2049`},
 		{"policy of a stranger", "{links: [private]}", "{links: [private], after-sb-0pri: discard-node-server3}", `t.yaml:13: replication.after-sb-0pri: "discard-node-server3" names no node of the pair; they are server1 and server2`},

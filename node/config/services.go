@@ -3,15 +3,18 @@ package config
 import (
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// Service is a child process that runs where the volume is Primary.
+// Service runs where the volume is Primary: a child process of the agent (Command) or
+// a unit of systemd (Unit).
 type Service struct {
 	Name        string        `mapstructure:"name"`
 	Command     []string      `mapstructure:"command"`
+	Unit        string        `mapstructure:"unit"`
 	Environment []string      `mapstructure:"environment"` // "NAME=value"
 	Directory   string        `mapstructure:"directory"`
 	ReadyTCP    string        `mapstructure:"ready-tcp"` // "host:port" that answers when it is ready
@@ -45,9 +48,7 @@ func checkServices(c *Config, list []Service, volume string, seen map[string]str
 		path := fmt.Sprintf("%s.services[%d]", volume, i)
 		r.name(path+".name", s.Name)
 		r.once(seen, path+".name", s.Name)
-		if len(s.Command) == 0 || s.Command[0] == "" {
-			r.mistake(path+".command", "missing; give the program and its arguments as a list")
-		}
+		checkDriver(&s, path, r)
 		for _, e := range s.Environment {
 			if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
 				r.mistake(path+".environment", "%q is not NAME=value", e)
@@ -67,6 +68,28 @@ func checkServices(c *Config, list []Service, volume string, seen map[string]str
 		}
 		if s.Restarts < 0 {
 			r.mistake(path+".restarts", "%d is negative", s.Restarts)
+		}
+	}
+}
+
+// unitName is the name of a unit of systemd, with its type.
+var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.@\\-]+\.[a-z]+$`)
+
+// checkDriver holds that a service is either a command or a unit.
+func checkDriver(s *Service, path string, r *reader) {
+	if s.Unit == "" {
+		if len(s.Command) == 0 || s.Command[0] == "" {
+			r.mistake(path+".command", "missing; give the program and its arguments as a list, or a unit of systemd")
+		}
+		return
+	}
+	if !unitName.MatchString(s.Unit) {
+		r.mistake(path+".unit", "%q is not the name of a unit, such as smbd.service", s.Unit)
+	}
+	for name, given := range map[string]bool{"command": len(s.Command) > 0, "environment": len(s.Environment) > 0,
+		"directory": s.Directory != "", "ready-tcp": s.ReadyTCP != ""} {
+		if given {
+			r.mistake(path+"."+name, "a service with a unit has none; it is in the unit's own file (or health, for ready-tcp)")
 		}
 	}
 }

@@ -20,7 +20,7 @@ const (
 // supervise restarts the service when its main process ends, until ctx ends or
 // the budget is used up.
 func (s *Service) supervise(ctx context.Context, p *process) {
-	var ends []time.Time
+	budget := service.Budget{Restarts: s.opts.Restarts, Within: s.opts.RestartsIn}
 	for {
 		why := s.watch(ctx, p)
 		if why == "" {
@@ -30,10 +30,8 @@ func (s *Service) supervise(ctx context.Context, p *process) {
 		if s.heldBack(ctx, reason) {
 			return
 		}
-		now := time.Now()
-		ends = append(recent(ends, now.Add(-s.opts.RestartsIn)), now)
-		if len(ends) > s.opts.Restarts {
-			s.giveUp(fmt.Sprintf("it ended or hung %d times within %s: %s", len(ends), s.opts.RestartsIn, reason))
+		if ends, over := budget.Spend(time.Now()); over {
+			s.giveUp(fmt.Sprintf("it ended or hung %d times within %s: %s", ends, s.opts.RestartsIn, reason))
 			return
 		}
 		if p = s.restart(ctx, reason); p == nil {
@@ -121,11 +119,4 @@ func (s *Service) giveUp(reason string) {
 	}
 	s.enter(service.Failed, 0, reason)
 	s.opts.OnFailed(s.State())
-}
-
-func recent(times []time.Time, since time.Time) []time.Time {
-	for len(times) > 0 && times[0].Before(since) {
-		times = times[1:]
-	}
-	return times
 }
