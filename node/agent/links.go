@@ -151,12 +151,13 @@ func overLinks[T any](ctx context.Context, ls links, ask func(context.Context, P
 }
 
 // status returns the links for people.
-func (ls links) status(seen map[string]linkSeen) []api.LinkStatus {
+func (ls links) status(seen map[string]linkSeen, wall func(time.Duration) time.Time) []api.LinkStatus {
 	out := make([]api.LinkStatus, 0, len(ls))
 	for _, l := range ls {
 		s := seen[l.name]
 		out = append(out, api.LinkStatus{Name: l.name, Local: l.local, Remote: l.remote, Up: s.up, Missed: s.missed,
-			Carrier: l.carrier.Load(), RTT: time.Duration(l.rtt.Load())})
+			Carrier: l.carrier.Load(), RTT: time.Duration(l.rtt.Load()),
+			Minor: s.minor, LastMinor: wall(s.lastMinor), Phi: s.phi})
 	}
 	return out
 }
@@ -164,4 +165,8 @@ func (ls links) status(seen map[string]linkSeen) []api.LinkStatus {
 type linkSeen struct {
 	up     bool
 	missed int
+
+	minor     int
+	lastMinor time.Duration // boot time; zero: never
+	phi       float64
 }

@@ -17,9 +17,9 @@ func (a *Agent) status() api.Status {
 	peer, seen := a.peerView()
 	s := api.Status{Version: a.version, Cluster: a.cfg.Cluster, Node: a.cfg.Node, Role: identity.RoleNode,
 		Time:   time.Now().UTC(),
-		Uptime: time.Since(a.started), Links: a.links.status(seen), LastEvent: a.diary.last.Load(),
+		Uptime: time.Since(a.started), Links: a.links.status(seen, a.wall), LastEvent: a.diary.last.Load(),
 		Peer: api.PeerStatus{Name: a.cfg.Peer().Name, Alive: peer.Alive, LastSeen: a.wall(peer.LastSeen),
-			Minor: peer.Minor, Major: peer.Major}}
+			Minor: peer.Minor, Major: peer.Major, LastMinor: a.wall(peer.LastMinor), LastMajor: a.wall(peer.LastMajor)}}
 	s.Maintenance, s.Standby, s.PeerStandby = a.modes.word(), !a.modes.standby().IsZero(), a.peerOnStandby()
 	for _, o := range a.owners {
 		v := a.volumeStatus(o)
@@ -44,7 +44,7 @@ func (a *Agent) peerView() (failover.PeerView, map[string]linkSeen) {
 	}
 	view := a.owners[0].view.Load()
 	for _, l := range view.Peer.Links {
-		seen[l.Name] = linkSeen{up: l.Up, missed: l.Missed}
+		seen[l.Name] = linkSeen{up: l.Up, missed: l.Missed, minor: l.Minor, lastMinor: l.LastMinor, phi: l.Phi}
 	}
 	return view.Peer, seen
 }

@@ -54,6 +54,9 @@ type PeerStatus struct {
 	LastSeen time.Time `json:"last_seen"`
 	Minor    int       `json:"minor_failures"` // since start
 	Major    int       `json:"major_failures"`
+	// When they were; zero: never.
+	LastMinor time.Time `json:"last_minor,omitzero"`
+	LastMajor time.Time `json:"last_major,omitzero"`
 }
 
 // VoterStatus is the witness as seen from this node.
@@ -73,6 +76,12 @@ type LinkStatus struct {
 	Carrier bool          `json:"carrier"` // this node's NIC has a cable
 	Missed  int           `json:"missed"`  // beats in a row
 	RTT     time.Duration `json:"rtt_ns"`
+	Minor   int           `json:"minor_failures"` // since start
+	// LastMinor is when the newest one was; zero: never.
+	LastMinor time.Time `json:"last_minor,omitzero"`
+	// Phi is how unlikely the present silence is if the link is well, as a negative
+	// decimal logarithm. It is only shown: decisions go by the configured times.
+	Phi float64 `json:"phi"`
 }
 
 // Volume is one volume with everything that moves with it.

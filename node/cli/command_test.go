@@ -176,6 +176,7 @@ func TestExitCodesAndWords(t *testing.T) {
 		{"list", "volume list", "", nil, ExitOK, "data          10.0 GiB"},
 		{"events", "events", "", nil, ExitOK, "why: server2 is dead"},
 		{"events count", "events --count 1 --json", "", nil, ExitOK, `"kind":"role.primary"`},
+		{"links", "status --links", "", nil, ExitOK, "1 minor failure (last"},
 		{"history", "history", "", nil, ExitOK, "21.0 ms     mount the file system"},
 		{"history votes", "history --volume data --since 1m", "", nil, ExitOK, "vote witness: promised epoch 3"},
 		{"history total", "history --courses --json", "", nil, ExitOK, `"total_ns": 3000`},

@@ -320,13 +320,7 @@ func (o *screen) links(s *api.Status) {
 	o.line("")
 	label := "links"
 	for _, l := range s.Links {
-		state, colour := "beats arrive", o.paint.good
-		switch {
-		case !l.Carrier:
-			state, colour = "NO CABLE here", o.paint.bad
-		case !l.Up:
-			state, colour = "SILENT", o.paint.bad
-		}
+		state, colour := linkState(o.paint, &l)
 		rtt := ""
 		if l.Up && l.RTT > 0 {
 			rtt = ", round trip " + span(l.RTT)
@@ -335,6 +329,16 @@ func (o *screen) links(s *api.Status) {
 			colour(pad(state, 15)), l.Missed, rtt)
 		label = ""
 	}
+}
+
+func linkState(p paint, l *api.LinkStatus) (string, func(string) string) {
+	switch {
+	case !l.Carrier:
+		return "NO CABLE here", p.bad
+	case !l.Up:
+		return "SILENT", p.bad
+	}
+	return "beats arrive", p.good
 }
 
 func (o *screen) last(s *api.Status) {

@@ -24,7 +24,7 @@ func wellStatus() api.Status {
 	chosen := arbiter.Accepted{Epoch: 2, Version: 3, Set: arbiter.Both}
 	return api.Status{
 		Version: "v0.1.0", Cluster: "lab", Node: "server1", Time: noon, Uptime: 3*time.Hour + 12*time.Minute,
-		Peer:    api.PeerStatus{Name: "server2", Alive: true, LastSeen: noon, Minor: 1},
+		Peer:    api.PeerStatus{Name: "server2", Alive: true, LastSeen: noon, Minor: 1, LastMinor: noon},
 		Witness: api.VoterStatus{Name: "witness", Reachable: true, LastSeen: noon},
 		Links: []api.LinkStatus{
 			{Name: "private", Local: "198.18.1.1", Remote: "198.18.1.2", Up: true, Carrier: true, RTT: 312 * time.Microsecond},

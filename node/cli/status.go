@@ -17,22 +17,27 @@ set, links, witness, addresses, services, and the last decision with its reason.
 Exit codes: 0 shown, 4 no agent answers.`
 
 func (a *app) statusCommand() *cobra.Command {
-	var asJSON, watch bool
+	var asJSON, watch, links bool
 	var node string
 	c := &cobra.Command{Use: "status", Short: "Show everything on one screen", Long: statusHelp, Args: cobra.NoArgs,
-		Example: "  gemel status\n  gemel status --watch\n  gemel status --node server2 --json",
+		Example: "  gemel status\n  gemel status --watch\n  gemel status --links\n  gemel status --node server2 --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.status(cmd.Context(), node, asJSON, watch)
+			show := renderStatus
+			if links {
+				show = renderLinks
+			}
+			return a.status(cmd.Context(), node, asJSON, watch, show)
 		}}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
+	c.Flags().BoolVar(&links, "links", false, "only the links to the other node: heartbeats, failures and when they were")
 	c.Flags().BoolVar(&watch, "watch", false, "show again every second")
 	c.Flags().StringVar(&node, "node", "", "ask this box instead of this one")
 	return c
 }
 
-func (a *app) status(ctx context.Context, node string, asJSON, watch bool) error {
+func (a *app) status(ctx context.Context, node string, asJSON, watch bool, show renderer) error {
 	for {
-		err := a.statusOnce(ctx, node, asJSON, watch)
+		err := a.statusOnce(ctx, node, asJSON, watch, show)
 		if !watch {
 			return err
 		}
@@ -48,7 +53,10 @@ func (a *app) status(ctx context.Context, node string, asJSON, watch bool) error
 	}
 }
 
-func (a *app) statusOnce(ctx context.Context, node string, asJSON, again bool) error {
+// renderer puts a status into words.
+type renderer func(s *api.Status, color bool) string
+
+func (a *app) statusOnce(ctx context.Context, node string, asJSON, again bool, show renderer) error {
 	s, err := a.ask(ctx, node)
 	if err != nil {
 		return err
@@ -56,7 +64,7 @@ func (a *app) statusOnce(ctx context.Context, node string, asJSON, again bool) e
 	if asJSON {
 		return a.json(s)
 	}
-	text := renderStatus(&s, a.Terminal)
+	text := show(&s, a.Terminal)
 	if again && a.Terminal {
 		text = "\x1b[H\x1b[2J" + text
 	}

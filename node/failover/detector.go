@@ -20,6 +20,8 @@ type detector struct {
 	alive    bool
 	minor    int
 	major    int
+
+	lastMinor, lastMajor time.Duration // when; zero: never
 }
 
 type link struct {
@@ -28,6 +30,10 @@ type link struct {
 	heard   bool
 	up      bool
 	carrier bool
+	gaps    gaps
+
+	minor     int
+	lastMinor time.Duration
 }
 
 func newDetector(cfg Config) detector {
@@ -50,6 +56,9 @@ func (d *detector) beat(now time.Duration, name, peer string) []Note {
 			notes = append(notes, Note{Kind: "link.up",
 				Text: fmt.Sprintf("Heartbeats of %s arrive on link %s.", peer, name)})
 		}
+		if l.heard && l.up {
+			l.gaps.add(now - l.last)
+		}
 		l.last, l.heard, l.up = now, true, true
 	}
 	d.lastSeen, d.heard = now, true
@@ -66,8 +75,7 @@ func (d *detector) tick(now time.Duration, peer string) []Note {
 	for i := range d.links {
 		l := &d.links[i]
 		if l.up && d.missed(now, l) >= d.minorBeats {
-			l.up = false
-			d.minor++
+			d.lose(now, l)
 			notes = append(notes, Note{Kind: "failure.minor",
 				Text:   fmt.Sprintf("Minor failure: %s is silent on link %s.", peer, l.name),
 				Reason: fmt.Sprintf("%d heartbeats of %v missed there", d.missed(now, l), d.heartbeat)})
@@ -76,6 +84,7 @@ func (d *detector) tick(now time.Duration, peer string) []Note {
 	if d.alive && now-d.lastSeen >= d.majorAfter {
 		d.alive = false
 		d.major++
+		d.lastMajor = now
 		notes = append(notes, Note{Kind: "failure.major",
 			Text:   fmt.Sprintf("MAJOR failure: %s is silent on every link.", peer),
 			Reason: fmt.Sprintf("no heartbeat for %v", (now - d.lastSeen).Round(time.Millisecond))})
@@ -84,7 +93,7 @@ func (d *detector) tick(now time.Duration, peer string) []Note {
 }
 
 // setCarrier records what the NIC says; a lost cable is a minor failure at once.
-func (d *detector) setCarrier(name string, up bool) []Note {
+func (d *detector) setCarrier(now time.Duration, name string, up bool) []Note {
 	for i := range d.links {
 		l := &d.links[i]
 		if l.name != name || l.carrier == up {
@@ -95,13 +104,19 @@ func (d *detector) setCarrier(name string, up bool) []Note {
 			return []Note{{Kind: "carrier.up", Text: fmt.Sprintf("Link %s has a cable again.", name)}}
 		}
 		if l.up {
-			l.up = false
-			d.minor++
+			d.lose(now, l)
 		}
 		return []Note{{Kind: "failure.minor",
 			Text: fmt.Sprintf("Minor failure: link %s lost its cable.", name), Reason: "the network card reports no carrier"}}
 	}
 	return nil
+}
+
+// lose counts a minor failure.
+func (d *detector) lose(now time.Duration, l *link) {
+	l.up, l.lastMinor, d.lastMinor = false, now, now
+	l.minor++
+	d.minor++
 }
 
 func (d *detector) missed(now time.Duration, l *link) int {
@@ -113,10 +128,12 @@ func (d *detector) missed(now time.Duration, l *link) int {
 }
 
 func (d *detector) view(now time.Duration) PeerView {
-	v := PeerView{Alive: d.alive, LastSeen: d.lastSeen, Minor: d.minor, Major: d.major}
+	v := PeerView{Alive: d.alive, LastSeen: d.lastSeen, Minor: d.minor, Major: d.major,
+		LastMinor: d.lastMinor, LastMajor: d.lastMajor}
 	for i := range d.links {
 		l := &d.links[i]
-		v.Links = append(v.Links, LinkView{Name: l.name, Up: l.up, Missed: max(0, d.missed(now, l))})
+		v.Links = append(v.Links, LinkView{Name: l.name, Up: l.up, Missed: max(0, d.missed(now, l)),
+			Minor: l.minor, LastMinor: l.lastMinor, Phi: l.gaps.phi(now-l.last, d.heartbeat/2)})
 	}
 	return v
 }

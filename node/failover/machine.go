@@ -122,7 +122,7 @@ func (m *Machine) take(ev Event) {
 	case Beat:
 		m.takeBeat(e)
 	case Carrier:
-		m.note(m.det.setCarrier(e.Link, e.Up)...)
+		m.note(m.det.setCarrier(m.now, e.Link, e.Up)...)
 	case AddressNIC:
 		m.takeAddressNIC(e.Up)
 	case Replica:

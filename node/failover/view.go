@@ -28,7 +28,9 @@ type PeerView struct {
 	LastSeen time.Duration // boot time of the newest beat on any link
 	Minor    int           // minor failures since start
 	Major    int           // MAJOR failures since start
-	Links    []LinkView
+	// LastMinor and LastMajor are boot times; zero: never.
+	LastMinor, LastMajor time.Duration
+	Links                []LinkView
 }
 
 // LinkView is one link of the detector.
@@ -36,6 +38,12 @@ type LinkView struct {
 	Name   string
 	Up     bool
 	Missed int // beats in a row
+	Minor  int // failures since start
+	// LastMinor is boot time; zero: never.
+	LastMinor time.Duration
+	// Phi is how unlikely the present silence is on a link that is well; see gaps.
+	// Nothing is decided by it.
+	Phi float64
 }
 
 // Role is where a node stands in the reign.
