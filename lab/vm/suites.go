@@ -17,5 +17,6 @@ var suites = []suite{
 	{name: "nbd", path: "gemel/node/frontend/nbd", args: []string{"-test.run=Kernel|Sweep|Usable"}, limit: 20 * time.Minute},
 	{name: "replicator", path: "gemel/node/replicator", args: []string{"-test.run=Restarts"}, limit: 20 * time.Minute},
 	{name: "ublk", path: "gemel/node/frontend/ublk", limit: 20 * time.Minute},
+	{name: "vip", path: "gemel/node/vip", limit: 20 * time.Minute},
 	{name: "resets", path: "gemel/node/replicator", args: []string{"-test.run=ResetsUnderLoad/^(nbd|ublk)-[ABC]"}, limit: 40 * time.Minute},
 }

@@ -81,10 +81,12 @@ func TestEveryKindOfInterface(t *testing.T) {
 func (f *far) tagged(id int) {
 	f.do(func() {
 		vlan := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "far7", ParentIndex: f.link.Attrs().Index}, VlanId: id}
-		err := errors.Join(netlink.LinkAdd(vlan), netlink.LinkSetUp(vlan))
-		if f.link, err = netlink.LinkByName("far7"); err != nil {
+		made := errors.Join(netlink.LinkAdd(vlan), netlink.LinkSetUp(vlan))
+		link, err := netlink.LinkByName("far7")
+		if err = errors.Join(made, err); err != nil {
 			f.t.Errorf("make a VLAN at the far side: %v", err)
 		}
+		f.link = link
 	})
 }
 
@@ -252,4 +254,22 @@ func overflown() error {
 		}
 	}
 	return nil
+}
+
+// A neighbour that missed the first announcements hears one of the next.
+func TestAnnouncedAgainAndAgain(t *testing.T) {
+	for _, a := range bothFamilies {
+		t.Run(a.IP.String(), func(t *testing.T) {
+			f, m := cable(t), manager(t, nil)
+			w, first := f.wire(a.IP), time.Now()
+			must(t, m.Claim(t.Context(), a))
+			frames := len(announcement(f.mac(), a.IP, false))
+			for range 3 * frames {
+				heard(t, w, a.IP, true)
+			}
+			if took := time.Since(first); took < schedule[2] {
+				t.Errorf("three rounds in %v: closer than neighbours take them in", took)
+			}
+		})
+	}
 }
