@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 )
 
 const (
@@ -46,7 +47,7 @@ func (a *Attachment) detachClean(ctx context.Context) error {
 	if err := a.freeLoop(ctx, true); err != nil {
 		return err
 	}
-	if err := bounded(ctx, "unmount "+a.mount, func() error { return a.unmount(ctx) }); err != nil {
+	if err := claim.Bounded(ctx, "unmount "+a.mount, func() error { return a.unmount(ctx) }); err != nil {
 		return err
 	}
 	if err := wait(ctx, a.served); err != nil {
@@ -61,7 +62,7 @@ func (a *Attachment) freeLoop(ctx context.Context, exclusive bool) error {
 		return nil
 	}
 	l := a.loop
-	err := bounded(ctx, "unbind "+l.path(), func() error {
+	err := claim.Bounded(ctx, "unbind "+l.path(), func() error {
 		if err := l.clear(exclusive); err != nil {
 			return err
 		}
@@ -88,7 +89,7 @@ func (a *Attachment) unmount(ctx context.Context) error {
 		if !errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("unmount %s: %w", a.mount, err)
 		}
-		if err := pause(ctx); err != nil {
+		if err := claim.Pause(ctx); err != nil {
 			return err
 		}
 	}
@@ -97,7 +98,7 @@ func (a *Attachment) unmount(ctx context.Context) error {
 // detachForced cuts the FUSE connection first, which ends every request with
 // an error, so that nothing after it can wait for the device.
 func (a *Attachment) detachForced(ctx context.Context) error {
-	err := bounded(ctx, "abort the FUSE connection of "+a.mount, a.abort)
+	err := claim.Bounded(ctx, "abort the FUSE connection of "+a.mount, a.abort)
 	if err != nil {
 		return err
 	}
@@ -138,12 +139,12 @@ func (a *Attachment) abort() error {
 // forget removes the names. The record stays while the device lingers, so that
 // the next Attach looks after it.
 func (a *Attachment) forget(record bool) error {
-	errs := []error{remove(a.mount)}
+	errs := []error{claim.Remove(a.mount)}
 	if a.link != "" {
 		errs = append(errs, frontend.Unlink(a.link, a.loop.path()))
 	}
 	if record {
-		errs = append(errs, remove(recordPath(a.opts.Dir, a.opts.Name)))
+		errs = append(errs, claim.Remove(recordPath(a.opts.Dir, a.opts.Name)))
 	}
 	if a.keeper != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), undoWait)
@@ -158,7 +159,7 @@ func (a *Attachment) forget(record bool) error {
 // sweep removes what an earlier life of this process left behind.
 func sweep(ctx context.Context, o frontend.Options) error {
 	mount := filepath.Join(o.Dir, "fuse-"+o.Name)
-	return bounded(ctx, "remove the leftovers of an earlier life", func() error {
+	return claim.Bounded(ctx, "remove the leftovers of an earlier life", func() error {
 		err := unix.Unmount(mount, unix.MNT_FORCE|unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("unmount the old %s: %w", mount, err)
@@ -174,26 +175,6 @@ func sweep(ctx context.Context, o frontend.Options) error {
 		}
 		return nil
 	})
-}
-
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// bounded runs f, which may sit in the kernel, and stops waiting for it when
-// ctx ends; f's goroutine then ends with the kernel's answer.
-func bounded(ctx context.Context, what string, f func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- f() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("%s: the kernel has not answered: %w", what, ctx.Err())
-	}
 }
 
 func wait(ctx context.Context, done <-chan struct{}) error {

@@ -35,6 +35,7 @@ import (
 
 	"gemel/node/block"
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 	"gemel/node/frontend/fuseloop/onefile"
 	"gemel/node/frontend/keeper"
 )
@@ -108,7 +109,7 @@ func (a *Attachment) begin(ctx context.Context, c *keeper.Client, dev block.Devi
 	if err := a.serve(dev); err != nil {
 		return err
 	}
-	err := bounded(ctx, "bind a loop device to the FUSE file", func() error { return a.bind(ctx) })
+	err := claim.Bounded(ctx, "bind a loop device to the FUSE file", func() error { return a.bind(ctx) })
 	if err == nil {
 		err = a.publish()
 	}

@@ -8,20 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gemel/node/block"
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 	"gemel/node/frontend/fuseloop/onefile"
 )
 
 const (
 	loopMajor   = 7
 	loopControl = "/dev/loop-control"
-	// poll is the pause between looks at something the kernel does on its own.
-	poll = 5 * time.Millisecond
 )
 
 // loop is one loop device bound to the FUSE file. It is known by the number
@@ -44,7 +42,7 @@ func configureLoop(ctx context.Context, backing int, name string) (loop, error) 
 		if err == nil || !errors.Is(err, unix.EBUSY) {
 			return l, err
 		}
-		if err := pause(ctx); err != nil {
+		if err := claim.Pause(ctx); err != nil {
 			return loop{}, fmt.Errorf("find a free loop device: others keep taking them: %w", err)
 		}
 	}
@@ -180,20 +178,11 @@ func (l loop) clear(exclusive bool) error {
 // waitGone waits until the device is free.
 func (l loop) waitGone(ctx context.Context) error {
 	for l.bound() {
-		if err := pause(ctx); err != nil {
+		if err := claim.Pause(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(poll):
-		return nil
-	}
 }
 
 // A record in the private directory names the loop device, so that the next

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 )
 
 var _ frontend.Resizer = (*Attachment)(nil)
@@ -20,7 +21,7 @@ func (a *Attachment) Resize(ctx context.Context, size int64) error {
 	if a.gone {
 		return fmt.Errorf("resize the device of volume %q: it is gone", a.opts.Name)
 	}
-	err := bounded(ctx, "resize the loop device", func() error {
+	err := claim.Bounded(ctx, "resize the loop device", func() error {
 		if err := a.server.Resize(size); err != nil {
 			return err
 		}

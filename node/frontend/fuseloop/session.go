@@ -11,6 +11,7 @@ import (
 
 	"gemel/node/block"
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 	"gemel/node/frontend/fuseloop/onefile"
 	"gemel/node/frontend/keeper"
 )
@@ -88,7 +89,7 @@ func (a *Attachment) takeOver(ctx context.Context, c *keeper.Client, dev block.D
 // the namespace of the earlier process, the names, and the size, where the volume
 // became larger at the wrong moment.
 func (a *Attachment) goOn(ctx context.Context) error {
-	if err := bounded(ctx, "mount the FUSE connection anew", a.remount); err != nil {
+	if err := claim.Bounded(ctx, "mount the FUSE connection anew", a.remount); err != nil {
 		return err
 	}
 	if err := a.publish(); err != nil {
@@ -191,7 +192,7 @@ func (l loop) forgotten(ctx context.Context, o frontend.Options) error {
 		err = fmt.Errorf("%s: every request on it fails from now on, but somebody still has it open or mounted: %w",
 			l.path(), frontend.ErrLingers)
 	} else {
-		err = remove(recordPath(o.Dir, o.Name))
+		err = claim.Remove(recordPath(o.Dir, o.Name))
 	}
 	if o.DeviceDir != "" {
 		err = errors.Join(err, frontend.Unlink(o.DeviceDir+"/"+o.Name, l.path()))

@@ -12,21 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 )
 
 const (
 	undoWait = 5 * time.Second
 	// lingerWait is how long a forced Detach waits for other openers.
 	lingerWait = 500 * time.Millisecond
-	// poll is the pause between looks at something others do on their own.
-	poll = 10 * time.Millisecond
-	// lookWait is how long one look through /proc may take on a busy box.
-	lookWait = 5 * time.Second
 )
 
-// Detach takes the device away; see frontend.Attachment. The kernel does not
-// count who has the device open in a way that can be asked, so a clean Detach
-// looks through /proc for them.
+// Detach takes the device away; see frontend.Attachment.
 func (a *Kernel) Detach(ctx context.Context, force bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -46,7 +41,7 @@ func (a *Kernel) Detach(ctx context.Context, force bool) error {
 }
 
 func (a *Kernel) detachClean(ctx context.Context) error {
-	err := bounded(ctx, "disconnect "+a.Device(), func() error { return a.disconnectUnused(ctx) })
+	err := claim.Bounded(ctx, "disconnect "+a.Device(), func() error { return a.disconnectUnused(ctx) })
 	if err != nil {
 		return err
 	}
@@ -64,25 +59,11 @@ func (a *Kernel) disconnectUnused(ctx context.Context) error {
 	if a.gone {
 		return nil
 	}
-	fd, err := unix.Open(a.Device(), unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("%s: a file system is mounted on it or another driver has claimed it; unmount it first: %w",
-			a.Device(), frontend.ErrInUse)
-	}
+	fd, err := claim.Sole(ctx, a.Device())
 	if err != nil {
-		return fmt.Errorf("open %s: %w", a.Device(), err)
+		return err
 	}
-	defer func() { _ = unix.Close(fd) }()
-	for openElsewhere(fd) {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: somebody has it open: %w: %w", a.Device(), frontend.ErrInUse, ctx.Err())
-		case <-time.After(poll):
-		}
-	}
-	if err := unix.Fsync(fd); err != nil { // what was written through the page cache
-		return fmt.Errorf("write %s back: %w", a.Device(), err)
-	}
+	defer unix.Close(fd)
 	if err := disconnect(a.number); err != nil {
 		return err
 	}
@@ -95,7 +76,7 @@ func (a *Kernel) disconnectUnused(ctx context.Context) error {
 func (a *Kernel) detachForced(ctx context.Context) error {
 	a.server.cut()
 	if !a.gone && a.number >= 0 {
-		err := bounded(ctx, "disconnect "+a.Device(), func() error { return disconnect(a.number) })
+		err := claim.Bounded(ctx, "disconnect "+a.Device(), func() error { return disconnect(a.number) })
 		if err != nil {
 			return err
 		}
@@ -118,10 +99,8 @@ func waitFree(ctx context.Context, number int) bool {
 	ctx, cancel := context.WithTimeout(ctx, lingerWait)
 	defer cancel()
 	for connected(number) {
-		select {
-		case <-ctx.Done():
+		if claim.Pause(ctx) != nil {
 			return false
-		case <-time.After(poll):
 		}
 	}
 	return true
@@ -140,30 +119,10 @@ func (a *Kernel) forget(record bool) error {
 		errs = append(errs, frontend.Unlink(a.link, a.Device()))
 	}
 	if record {
-		errs = append(errs, removeFile(recordPath(a.opts)))
+		errs = append(errs, claim.Remove(recordPath(a.opts)))
 	}
 	a.closed = true
 	return errors.Join(errs...)
-}
-
-// openElsewhere reports whether any process has the device of fd open beside fd.
-func openElsewhere(fd int) bool {
-	var own unix.Stat_t
-	if unix.Fstat(fd, &own) != nil {
-		return false
-	}
-	mine := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd)
-	found, _ := filepath.Glob("/proc/[0-9]*/fd/[0-9]*")
-	for _, path := range found {
-		var st unix.Stat_t
-		if path == mine || unix.Stat(path, &st) != nil {
-			continue // it was closed meanwhile
-		}
-		if st.Mode&unix.S_IFMT == unix.S_IFBLK && st.Rdev == own.Rdev {
-			return true
-		}
-	}
-	return false
 }
 
 // A record in the private directory holds the device's number in decimal, so
@@ -189,7 +148,7 @@ func sweep(o frontend.Options) error {
 	}
 	var number int
 	if _, err := fmt.Sscanf(string(text), "%d", &number); err != nil || number < 0 {
-		return removeFile(recordPath(o))
+		return claim.Remove(recordPath(o))
 	}
 	backend, err := os.ReadFile(sysPath(number, "backend"))
 	if err == nil && strings.TrimSpace(string(backend)) == backendOf(o.Name) && connected(number) {
@@ -197,30 +156,5 @@ func sweep(o frontend.Options) error {
 			return fmt.Errorf("remove the device of an earlier life: %w", err)
 		}
 	}
-	return removeFile(recordPath(o))
-}
-
-func removeFile(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// bounded runs f, which may sit in the kernel, and stops waiting for it when ctx
-// ends; f's goroutine then ends with the kernel's answer.
-func bounded(ctx context.Context, what string, f func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- f() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		select {
-		case err := <-done: // it ended because ctx did, and knows why
-			return err
-		case <-time.After(lookWait):
-			return fmt.Errorf("%s: the kernel has not answered: %w", what, ctx.Err())
-		}
-	}
+	return claim.Remove(recordPath(o))
 }

@@ -13,6 +13,7 @@ import (
 
 	"gemel/node/block"
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 )
 
 const (
@@ -51,7 +52,7 @@ func Attach(ctx context.Context, o frontend.Options, dev block.Device) (*Kernel,
 		return nil, err
 	}
 	a := &Kernel{opts: o, server: newServer(o.Name, dev), number: -1, done: make(chan struct{})}
-	err := bounded(ctx, "attach an nbd device", func() error { return a.attach(ctx) })
+	err := claim.Bounded(ctx, "attach an nbd device", func() error { return a.attach(ctx) })
 	if err != nil {
 		return nil, fmt.Errorf("attach volume %q: %w", o.Name, err)
 	}

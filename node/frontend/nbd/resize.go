@@ -7,6 +7,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 )
 
 var (
@@ -22,7 +23,7 @@ func (a *Kernel) Resize(ctx context.Context, size int64) error {
 		return fmt.Errorf("resize the device of volume %q: it is gone", a.opts.Name)
 	}
 	a.server.size.Store(size)
-	err := bounded(ctx, "resize the nbd device", func() error { return resize(a.number, a.opts.Name, size) })
+	err := claim.Bounded(ctx, "resize the nbd device", func() error { return resize(a.number, a.opts.Name, size) })
 	if err != nil {
 		return fmt.Errorf("resize the device of volume %q to %d bytes: %w", a.opts.Name, size, err)
 	}

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 )
 
 const (
@@ -20,9 +17,6 @@ const (
 	undoWait = 5 * time.Second
 	// lingerWait is how long the last step of a Detach waits for other openers.
 	lingerWait = 500 * time.Millisecond
-	// claimWait is how long a Detach tries to become the device's only
-	// exclusive user; programs that probe new devices are quicker.
-	claimWait = 300 * time.Millisecond
 )
 
 // Detach takes the device away; see frontend.Attachment.
@@ -62,21 +56,9 @@ func (a *Attachment) Leave() {
 // detachClean claims the device, so that nobody can mount it meanwhile, waits
 // until nobody else has it open, and takes it away.
 func (a *Attachment) detachClean(ctx context.Context) error {
-	fd, err := claim(ctx, a.Device())
+	fd, err := claim.Sole(ctx, a.Device())
 	if err != nil {
 		return err
-	}
-	for openedBy(a.server.info.id, fd) != "" {
-		if err := pause(ctx); err != nil {
-			user := openedBy(a.server.info.id, fd)
-			unix.Close(fd)
-			return fmt.Errorf("%s: %s still has it open: %w (%w)", a.Device(), user, frontend.ErrInUse, err)
-		}
-	}
-	// What was written through the page cache and not yet sent.
-	if err := unix.Fsync(fd); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("flush %s: %w", a.Device(), err)
 	}
 	return a.takeAway(ctx, fd)
 }
@@ -98,44 +80,4 @@ func (a *Attachment) takeAway(ctx context.Context, fd int) error {
 		err = errors.Join(err, frontend.Unlink(a.link, a.Device()))
 	}
 	return errors.Join(err, dropCookie(a.opts))
-}
-
-// claim opens the device exclusively; a mounted one has such a user already.
-func claim(ctx context.Context, path string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, claimWait)
-	defer cancel()
-	for {
-		fd, err := unix.Open(path, unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC, 0)
-		if err == nil {
-			return fd, nil
-		}
-		if !errors.Is(err, unix.EBUSY) {
-			return -1, fmt.Errorf("open %s: %w", path, err)
-		}
-		if pause(ctx) != nil {
-			return -1, fmt.Errorf("%s is mounted or otherwise claimed: %w", path, frontend.ErrInUse)
-		}
-	}
-}
-
-// openedBy names one process that has the device or a partition of it open,
-// apart from our own descriptor; empty when there is none.
-func openedBy(id uint32, own int) string {
-	name := filepath.Base(blockNode(id))
-	self := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), own)
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*") // the pattern is sound
-	for _, link := range links {
-		to, err := os.Readlink(link)
-		if err != nil || link == self {
-			continue
-		}
-		rest, ours := strings.CutPrefix(filepath.Base(to), name)
-		if !ours || rest != "" && rest[0] != 'p' {
-			continue
-		}
-		pid := strings.Split(link, "/")[2]
-		command, _ := os.ReadFile("/proc/" + pid + "/comm") // it may have ended
-		return fmt.Sprintf("process %s (%s)", pid, strconv.Quote(strings.TrimSpace(string(command))))
-	}
-	return ""
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 )
 
 // A device is found again by a random number, the cookie, that the driver keeps
@@ -126,7 +127,7 @@ func awaitNoServer(ctx context.Context, id uint32) error {
 		if err != nil || i.state != stateLive {
 			return err
 		}
-		if err := pause(ctx); err != nil {
+		if err := claim.Pause(ctx); err != nil {
 			return fmt.Errorf("process %d still serves %s; end it first: %w", i.pid, blockNode(id), err)
 		}
 	}

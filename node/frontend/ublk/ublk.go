@@ -24,12 +24,12 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gemel/node/block"
 	"gemel/node/frontend"
+	"gemel/node/frontend/claim"
 )
 
 const (
@@ -217,7 +217,7 @@ func startRecovery(ctx context.Context, id uint32) error {
 		if !errors.Is(err, unix.EBUSY) {
 			return err
 		}
-		if err := pause(ctx); err != nil {
+		if err := claim.Pause(ctx); err != nil {
 			return fmt.Errorf("the kernel has not done with the process that served it, or that still does: %w", err)
 		}
 	}
@@ -254,13 +254,4 @@ func (a *Attachment) LastError() error {
 		return *p
 	}
 	return nil
-}
-
-func pause(ctx context.Context) error {
-	select {
-	case <-time.After(5 * time.Millisecond):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
