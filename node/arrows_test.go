@@ -52,8 +52,11 @@ var arrows = map[string]map[string]string{
 		"node/frontend/claim":            "does not wait for ever inside the kernel"},
 	"node/frontend/fuseloop/onefile": {"node/block": "is a Device as a file"},
 	"node/frontend/keeper":           {},
-	"node/frontend/nbd":              {"node/block": "shows a Device", "node/frontend": "is a frontend"},
-	"node/frontend/ublk":             {"node/block": "shows a Device", "node/frontend": "is a frontend"},
+	"node/frontend/claim":            {"node/frontend": "fails with its errors"},
+	"node/frontend/nbd": {"node/block": "shows a Device", "node/frontend": "is a frontend",
+		"node/frontend/claim": "takes a device away that nobody uses"},
+	"node/frontend/ublk": {"node/block": "shows a Device", "node/frontend": "is a frontend",
+		"node/frontend/claim": "takes a device away that nobody uses"},
 	"node/frontend/frontendtest": {
 		"node/block": "provides Devices", "node/frontend": "tests frontends"},
 	"node/frontend/frontendtest/proof": {"node/block": "counts in blocks"},
@@ -132,6 +135,7 @@ var arrows = map[string]map[string]string{
 	"lab":       {"*": "the bench drives everything"},
 	"scenarios": {"lab/*": "drives the lab", "lab": "drives the lab", "node/*": "reads statuses"},
 	"hardware":  {},
+	"packaging": {},
 }
 
 // pure rooms decide and compute; they must not see the world.

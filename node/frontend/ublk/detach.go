@@ -15,7 +15,7 @@ import (
 const (
 	// undoWait bounds the clean-up of an Attach that failed.
 	undoWait = 5 * time.Second
-	// lingerWait is how long the last step of a Detach waits for other openers.
+	// lingerWait is how long the last step of a forced Detach waits for other openers.
 	lingerWait = 500 * time.Millisecond
 )
 
@@ -75,7 +75,11 @@ func (a *Attachment) takeAway(ctx context.Context, fd int) error {
 	}
 	a.server.end()
 	a.closed = true
-	err = deleteDevice(ctx, a.server.info.id)
+	if fd >= 0 { // nobody else had it open: the kernel only takes its time
+		err = deleteDevice(ctx, a.server.info.id)
+	} else {
+		err = deleteSoon(ctx, a.server.info.id)
+	}
 	if a.link != "" {
 		err = errors.Join(err, frontend.Unlink(a.link, a.Device()))
 	}

@@ -138,14 +138,19 @@ func remove(ctx context.Context, id uint32) error {
 	if err := command(ctx, nrStop, id, 0, nil); err != nil && !errors.Is(err, unix.ENODEV) {
 		return err
 	}
+	return deleteSoon(ctx, id)
+}
+
+// deleteSoon deletes a stopped device that others may have open.
+func deleteSoon(ctx context.Context, id uint32) error {
+	ctx, cancel := context.WithTimeout(ctx, lingerWait)
+	defer cancel()
 	return deleteDevice(ctx, id)
 }
 
 // deleteDevice deletes a stopped device. The kernel deletes it in any case; the
-// command only waits until the last user is gone.
+// command only waits, until ctx ends, for the last user to go.
 func deleteDevice(ctx context.Context, id uint32) error {
-	ctx, cancel := context.WithTimeout(ctx, lingerWait)
-	defer cancel()
 	err := command(ctx, nrDelete, id, 0, nil)
 	switch {
 	case errors.Is(err, errUnanswered):
