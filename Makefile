@@ -9,7 +9,7 @@ VULN_VERSION := v1.1.4
 VULN := bin/tools/govulncheck
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 
-.PHONY: help build prepare image lab lab-down lab-status test unit enumeration scenarios lint vuln soak bench test-vm compose-up compose-down clean
+.PHONY: help build prepare image lab lab-down lab-status test unit enumeration scenarios lint vuln soak bench test-vm compose-up compose-down install deb clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -110,5 +110,12 @@ compose-up: image build ## the same cluster through docker-compose instead of th
 compose-down: ## remove the docker-compose cluster (root)
 	@lab/compose.sh down
 
+PREFIX ?= /usr/local
+install: build ## put the binary, systemd units and module list on this box: make install [PREFIX=/usr] [DESTDIR=]
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) packaging/install.sh
+
+deb: build ## a Debian package in bin/
+	@packaging/deb.sh $(VERSION) bin
+
 clean: ## remove what was built, tools apart
-	rm -rf bin/gemel bin/lab bin/bench bin/vm reports
+	rm -rf bin/gemel bin/lab bin/bench bin/vm bin/*.deb reports
