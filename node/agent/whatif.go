@@ -257,7 +257,10 @@ func (a *Agent) rehearse(o *owner, f rehearsal.Fault, s rehearsal.Stage) api.Wha
 		return w
 	}
 	w.Before, w.After, w.Pause = a.nameOf(out.Before), a.nameOf(out.After), out.Pause
-	w.PauseOpen = out.After == rehearsal.Nobody
+	if out.CutOff {
+		w.After = ""
+	}
+	w.PauseOpen = w.After == ""
 	for _, l := range out.Lines {
 		if l.Kind == "link.up" || l.Kind == "peer.alive" || l.Kind == "lease.release-lost" {
 			continue
@@ -290,6 +293,9 @@ func (a *Agent) wouldNot(o *owner, out *rehearsal.Outcome, f rehearsal.Fault) []
 			not = append(not, api.WhatIfNot{Text: "nobody would serve " + o.name, Why: "no node is left that could be asked"})
 		}
 		return not
+	}
+	if out.CutOff {
+		return append(not, api.WhatIfNot{Text: "no client would be served", Why: a.nameOf(out.After) + " goes on, but nobody reaches it"})
 	}
 	serves, other := a.nameOf(out.After), a.nameOf(1-out.After)
 	if out.After == out.Before {

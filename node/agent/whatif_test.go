@@ -102,6 +102,10 @@ func TestWhatIf(t *testing.T) {
 	if w.After != "server1" || w.Pause != 0 || len(w.Not) == 0 {
 		t.Errorf("cut the private link: %+v", w)
 	}
+	w = s.rehearse(t, api.WhatIfQuery{What: api.WhatIfCutAll, Node: "server1"})
+	if w.After != "server2" || w.Pause < 2*time.Second { // the one that is cut off serves nobody
+		t.Errorf("cut all of the Primary: %+v", w)
+	}
 	if w = s.rehearse(t, api.WhatIfQuery{What: api.WhatIfLoseWitness}); w.After != "server1" || !strings.Contains(w.Not[len(w.Not)-1].Why, "2 votes of 3") {
 		t.Errorf("lose the witness: %+v", w)
 	}

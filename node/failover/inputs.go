@@ -20,7 +20,7 @@ func (m *Machine) inputs() Inputs {
 		in["record"] = fmt.Sprintf("epoch %d version %d: %s; promised epoch %d",
 			r.Accepted.Epoch, r.Accepted.Version, m.setNames(r.Accepted.Set), r.Promised)
 	}
-	if m.role != RoleSecondary && m.role != RoleCampaigning {
+	if m.role == RoleServing || m.role == RoleLeaving || m.role == RoleLettingGo {
 		in["lease"] = m.leaseInput()
 	}
 	return in

@@ -91,9 +91,11 @@ type Outcome struct {
 	// Refusals say why a node is not Primary at the end; empty: nothing stands in the
 	// way, or it is.
 	Refusals [2]string
-	// Pause is how long nobody served in all, within the horizon.
+	// Pause is how long nobody served that clients could reach, within the horizon.
 	Pause  time.Duration
 	InSync arbiter.Set // at the end, as the serving node knows it
+	// CutOff: the node that serves in the end is reached by no client.
+	CutOff bool
 }
 
 // Play returns what would follow on the fault. Errors: the pair is in the middle of
@@ -109,11 +111,12 @@ func Play(s Stage, f Fault) (Outcome, error) {
 	w.fail(f)
 	for w.now < w.begin+Horizon {
 		w.pass(tick)
-		if w.serving() == Nobody {
+		if !w.reachable(w.serving()) {
 			out.Pause += tick
 		}
 	}
 	out.After, out.Lines = w.serving(), w.lines
+	out.CutOff = out.After != Nobody && !w.reachable(out.After)
 	for i, b := range w.nodes {
 		if b != nil && b.up && out.After != i {
 			out.Refusals[i] = b.m.View().Refusal

@@ -145,6 +145,11 @@ func (w *world) serving() int {
 	return Nobody
 }
 
+// reachable reports whether clients reach the node that serves.
+func (w *world) reachable(node int) bool {
+	return node != Nobody && !w.severed[node] && w.nodes[node].nic
+}
+
 // joined reports whether a link is there between the nodes.
 func (w *world) joined(link string) bool {
 	return !w.cut[link] && !w.severed[0] && !w.severed[1]
