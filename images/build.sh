@@ -13,7 +13,8 @@ hash_of() { sha256sum | cut -c1-12; }
 
 packages=$(sed 's/#.*//' "$here/base/packages" | xargs)
 base=gemel-lab/base:$( (printf '%s %s\n' "$suite" "$packages"; cat "$here"/base/postgresql-common/*) | hash_of)
-node_hash=$( (echo "$base"; cat "$here/node/Dockerfile" "$here/node/init" "$here"/node/ganesha/*) | hash_of)
+recipes=$here/../docs/recipes
+node_hash=$( (echo "$base"; cat "$here/node/Dockerfile" "$here/node/init" "$recipes"/*/*) | hash_of)
 
 # mirror prints the Debian mirror this host's apt uses.
 mirror() {
@@ -65,7 +66,8 @@ if [ "$(docker image inspect -f '{{index .Config.Labels "gemel.lab.content"}}' g
 	say "node: gemel-lab/node is there"
 	exit 0
 fi
-docker build -q --build-arg "BASE=$base" --label gemel.lab.image=node --label "gemel.lab.content=$node_hash" \
-	-t gemel-lab/node:latest "$here/node" >/dev/null 2>&1 ||
-	die "the node image does not build; next: run 'docker build $here/node' and read what it says"
+tar -c -C "$here/node" Dockerfile init -C "$recipes/.." recipes |
+	docker build -q --build-arg "BASE=$base" --label gemel.lab.image=node --label "gemel.lab.content=$node_hash" \
+		-t gemel-lab/node:latest - >/dev/null 2>&1 ||
+	die "the node image does not build; next: take the '-q' and the '>/dev/null' away from this command and read what it says"
 say "node: gemel-lab/node built"

@@ -32,7 +32,7 @@ var _ = Describe("Two labs side by side", Label("full"), func() {
 				Expect(beside.Up(ctx, cluster.Options{BinDir: bin, DiskSize: 64 << 20, CableRate: cluster.Gigabit, Model: "unthrottled"})).
 					To(Succeed())
 				other := &pair{lab: beside, oracle: oracle.New(beside, volume)}
-				other.create(ctx)
+				other.create(ctx, volume)
 				other.awaitHealthy(ctx)
 				other.yank(ctx, other.primary(ctx))
 				_, err := beside.Down(ctx)

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type pair struct {
 	broken  bool      // could not be healed: the next scenario gets a new lab
 
 	replaced  []replaced
+	services  []string // of the lab as it was built; empty: NFS only
 	collected string // folder of the running scenario's findings; empty: none yet
 	firstSync syncResult
 }
@@ -42,10 +44,15 @@ func (p *pair) build(ctx context.Context) {
 	Expect(err).NotTo(HaveOccurred())
 	_, err = p.lab.Down(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	Expect(p.lab.Up(ctx, cluster.Options{
-		BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit, Model: "unthrottled",
-	})).To(Succeed())
-	p.create(ctx)
+	options := cluster.Options{BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit, Model: "unthrottled", Services: p.services}
+	if len(p.services) > 0 {
+		options.DiskSize = 2 * diskSize
+	}
+	Expect(p.lab.Up(ctx, options)).To(Succeed())
+	p.create(ctx, volume)
+	if len(p.services) > 0 {
+		p.create(ctx, cluster.Second)
+	}
 	begun := time.Now()
 	p.awaitHealthy(ctx)
 	primary := p.primary(ctx)
@@ -56,8 +63,8 @@ func (p *pair) build(ctx context.Context) {
 	p.whole, p.broken = snapshot.Of(labName()), false
 }
 
-// create makes the volume on both servers of a new lab.
-func (p *pair) create(ctx context.Context) {
+// create makes a volume on both servers of a new lab.
+func (p *pair) create(ctx context.Context, volume string) {
 	GinkgoHelper()
 	for _, name := range oracle.Servers {
 		Eventually(ctx, func(g Gomega) {
@@ -72,7 +79,12 @@ func (p *pair) create(ctx context.Context) {
 func (p *pair) begin(ctx context.Context) {
 	GinkgoHelper()
 	p.loads, p.collected = nil, ""
-	if p.broken {
+	var wanted []string
+	if slices.Contains(CurrentSpecReport().Labels(), servicesLabel) {
+		wanted = allServices
+	}
+	if p.broken || !slices.Equal(p.services, wanted) {
+		p.services = wanted
 		p.build(ctx)
 	}
 	p.heal(ctx)

@@ -14,6 +14,7 @@ import (
 
 	"gemel/lab/drive/model"
 	"gemel/lab/loopdev"
+	"gemel/node/config"
 )
 
 func TestCheckName(t *testing.T) {
@@ -118,16 +119,49 @@ func TestConfigOfEveryBox(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var config struct {
+		var read struct {
 			Node    string
 			Nodes   []struct{ Name string }
 			Volumes []struct{ Device string }
 		}
-		if err := yaml.Unmarshal(text, &config); err != nil {
+		if err := yaml.Unmarshal(text, &read); err != nil {
 			t.Fatalf("%s: %v\n%s", box, err, text)
 		}
-		if config.Node != box || len(config.Nodes) != 2 || config.Volumes[0].Device != device {
-			t.Errorf("%s has %+v", box, config)
+		if read.Node != box || len(read.Nodes) != 2 || read.Volumes[0].Device != device {
+			t.Errorf("%s has %+v", box, read)
+		}
+	}
+}
+
+// TestServicesOfALab: what any choice of services makes is a configuration that the
+// product reads.
+func TestServicesOfALab(t *testing.T) {
+	for _, names := range [][]string{nil, {"nfs"}, {"nfs", "samba", "postgresql", "web"}, {"nfs", "web@second", "postgresql@second"}} {
+		state := newState("a", Options{Services: names})
+		state.Loops = map[string]Disk{"server1": {Loop: "/dev/loop5"}, "server2": {Loop: "/dev/loop6"}}
+		box, err := boxNamed("server2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := renderConfig(box, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := config.Parse("gemel.yaml", text)
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", names, err, text)
+		}
+		got := 0
+		for _, v := range read.Volumes {
+			got += len(v.Services)
+		}
+		if got != max(1, len(names)) {
+			t.Errorf("%v: %d services\n%s", names, got, text)
+		}
+	}
+	for _, name := range []string{"nfs@third", "ftp"} {
+		if _, err := volumesOf([]string{name}, "/dev/x"); !errors.Is(err, ErrNoService) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -28,15 +28,15 @@ nodes:
 witness: {name: {{.Witness.Name}}, address: {{(.Witness.Address .WitnessOn).Addr}}}
 replication: {links: [private, private2, lan]}
 volumes:
-  - name: data
+{{- range .Volumes}}
+  - name: {{.Name}}
     device: {{.Device}}
     al-extents: 67 # the fewest, since the volume is small: at most 268 MiB are resynced after a crash
-    mount: {path: /srv/data, type: ext4, options: [noatime], format-if-new: true}
-    addresses: [{address: {{.VIP}}, interface: {{.NIC}}}]
+    mount: {path: {{.Mount}}, type: ext4, options: [noatime], format-if-new: true}
+    addresses: [{address: {{.VIP}}, interface: {{$.NIC}}}]
     services:
-      - name: nfs
-        command: [/usr/share/gemel-lab/ganesha/start, /srv/data]
-        ready-tcp: "127.0.0.1:2049"
+{{.Services}}
+{{- end}}
 `))
 
 type configData struct {
@@ -44,8 +44,7 @@ type configData struct {
 	Box     Box
 	Servers []Box
 	Witness Box
-	Device  string
-	VIP     string
+	Volumes []volumeData
 	NIC     string
 	// WitnessOn is the switch over which the servers reach the witness.
 	WitnessOn string
@@ -61,9 +60,13 @@ func renderConfig(box Box, state *State) ([]byte, error) {
 	}
 	data := configData{
 		Lab: state.Lab, Box: box, Servers: boxes[:2], Witness: boxes[2],
-		Device: device, VIP: VIP.String(), NIC: state.LANNIC,
-		WitnessOn: state.WitnessOn,
+		NIC: state.LANNIC, WitnessOn: state.WitnessOn,
 	}
+	volumes, err := volumesOf(state.Services, device)
+	if err != nil {
+		return nil, fmt.Errorf("configuration of %s: %w", box.Name, err)
+	}
+	data.Volumes = volumes
 	if data.WitnessOn == "" {
 		data.WitnessOn = LAN
 	}

@@ -27,6 +27,8 @@ type State struct {
 	Bare      bool            `json:"bare"`       // the boxes run no daemons
 	LANNIC    string          `json:"lan_nic"`    // NIC that gets the VIP
 	WitnessOn string          `json:"witness_on"` // switch over which the witness is reached; empty: the LAN
+	// Services of the volumes, see Options; empty: NFS only.
+	Services []string `json:"services,omitempty"`
 	// Bad cables, by "node/switch", with what is wrong with them.
 	Bad map[string]badcable.Both `json:"bad,omitempty"`
 	// Broken power controls, by server.

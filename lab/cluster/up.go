@@ -25,14 +25,18 @@ const Gigabit = 1_000_000_000
 
 // Options say how a new lab is built. A lab that exists keeps its own.
 type Options struct {
-	BinDir    string       // holds the built gemel and lab; copied, so that a later build disturbs no lab
-	DiskSize  int64        // bytes of each server's disk; 0: 1 GiB
-	Model     string       // of the servers' drives: a name, a YAML file, or PlainDisk; empty: PlainDisk
-	CableRate uint64       // bits per second of a private cable; 0: unthrottled
-	Bare      bool         // the boxes run no daemons, and need no gemel
-	LANNIC    string       // NIC that gets the VIP; empty: the chassis's lan0
-	WitnessOn string       // switch over which the witness is reached: LAN or Management; empty: LAN
-	Say       func(string) // told each step in words; may be nil
+	BinDir    string // holds the built gemel and lab; copied, so that a later build disturbs no lab
+	DiskSize  int64  // bytes of each server's disk; 0: 1 GiB
+	Model     string // of the servers' drives: a name, a YAML file, or PlainDisk; empty: PlainDisk
+	CableRate uint64 // bits per second of a private cable; 0: unthrottled
+	Bare      bool   // the boxes run no daemons, and need no gemel
+	LANNIC    string // NIC that gets the VIP; empty: the chassis's lan0
+	WitnessOn string // switch over which the witness is reached: LAN or Management; empty: LAN
+	// Services that the pair runs, by the names of the recipes: nfs, samba, postgresql,
+	// web. One with "@second" behind it is on a second volume of that name, which has an
+	// address of its own. Empty: nfs.
+	Services []string
+	Say      func(string) // told each step in words; may be nil
 }
 
 const defaultDiskSize = 1 << 30
@@ -49,6 +53,9 @@ func (c *Cluster) Up(ctx context.Context, options Options) error {
 	}
 	if !slices.Contains([]string{"", LAN, Management}, options.WitnessOn) {
 		return fmt.Errorf("lab up: witness on %q: %w; it is on lan or on mgmt", options.WitnessOn, ErrNoCable)
+	}
+	if _, err := volumesOf(options.Services, ""); err != nil {
+		return fmt.Errorf("lab up: %w", err)
 	}
 	state, err := c.prepareState(ctx, options)
 	if err != nil {
@@ -160,7 +167,7 @@ func (c *Cluster) prepareState(ctx context.Context, options Options) (*State, er
 	if err := copyBinaries(options.BinDir, filepath.Join(c.dir, "bin"), state.Bare); err != nil {
 		return nil, err
 	}
-	if err := c.attachDisks(ctx, state); err != nil {
+	if err := errors.Join(c.attachDisks(ctx, state), makeSecond(c.lab, state)); err != nil {
 		return nil, err
 	}
 	return state, state.save(c.dir)
@@ -178,7 +185,7 @@ func newState(lab string, options Options) *State {
 	return &State{
 		Lab: lab, DiskSize: size, CableRate: options.CableRate, Bare: options.Bare,
 		Loops: map[string]Disk{}, Pulled: map[string]bool{}, LANNIC: nic,
-		WitnessOn: options.WitnessOn, Bad: map[string]badcable.Both{}, BMC: map[string]bmc.Faults{}, Full: map[string]bool{},
+		WitnessOn: options.WitnessOn, Services: options.Services, Bad: map[string]badcable.Both{}, BMC: map[string]bmc.Faults{}, Full: map[string]bool{},
 	}
 }
 
