@@ -27,7 +27,7 @@ type pair struct {
 
 	replaced  []replaced
 	services  []string // of the lab as it was built; empty: NFS only
-	collected string // folder of the running scenario's findings; empty: none yet
+	collected string   // folder of the running scenario's findings; empty: none yet
 	firstSync syncResult
 }
 

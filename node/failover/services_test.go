@@ -55,7 +55,7 @@ func TestServicesThatFailOnBothStayMounted(t *testing.T) {
 	second.failing[StepServices] = "no such program"
 	w.breakServices(first)
 	w.pass(10 * time.Second)
-	if w.serving() != second || second.m.View().Impaired == "" || !second.mounted {
+	if w.serving() != second || second.m.View().Impaired == "" || second.m.View().Phase != phaseWithout || !second.mounted {
 		w.fail("the second node does not keep the volume mounted: %+v", second.m.View())
 	}
 	if !w.noted("services.stay") {

@@ -123,7 +123,7 @@ func (m *Machine) phase() string {
 			return phaseAwaiting
 		}
 		if m.impaired.why != "" {
-			return phaseWithout + m.impaired.why
+			return phaseWithout
 		}
 		if m.remote {
 			return phaseRemote + m.cfg.PeerName
