@@ -106,6 +106,7 @@ func build(p parts) (*Agent, error) {
 	if len(p.fence) > 0 {
 		a.fencer = newFencer(p.config.Peer().Name, p.fence, p.config.Fencing, a.peerHeard,
 			func(kind, text, reason string) { a.diary.note("", kind, text, reason) })
+		a.fencer.decides = !p.config.HasArbiter()
 	}
 	var third Voter
 	if p.witness != nil {
@@ -144,6 +145,7 @@ func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) 
 		return nil, fmt.Errorf("volume %s: %w", vol.Name, err)
 	}
 	o.machine = own.machine
+	o.turn = func(ctx context.Context) { a.waitTurn(ctx, o) }
 	o.course = &course{vol: vol, replica: a.replica, addresses: own.addresses, services: own.services,
 		mount: own.mount, discard: own.discard, fence: a.fencer, mounted: o.stretch, note: o.note, clients: o.clients.leave,
 		cradle: newCradle(p.config.StateDir, vol.Name), peerLeft: o.peerLeft}
@@ -347,6 +349,9 @@ func (a *Agent) witnessAnswered(err error, first bool) {
 	}
 	if was := a.witnessUp.Swap(err == nil); was == (err == nil) && !first {
 		return
+	}
+	for _, o := range a.owners {
+		o.box.post(failover.Arbiter{Up: err == nil})
 	}
 	if err == nil {
 		a.diary.note("", "witness.up", fmt.Sprintf("The third voter, %s, answers.", a.cfg.ArbiterName()), "")

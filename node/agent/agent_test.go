@@ -32,7 +32,7 @@ func TestBeatBecomesEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := failover.Beat{Link: "lan", Peer: failover.PeerReport{Boot: "peer1", Primary: true, Serving: true, Epoch: 7,
-		Chosen: word.Chosen, Fit: true, AddressNIC: true}}
+		Chosen: word.Chosen, Fit: true, AddressNIC: true, Speaks: true}}
 	if got := next[failover.Beat](t, s.script); got != want {
 		t.Errorf("event %+v, want %+v", got, want)
 	}

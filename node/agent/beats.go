@@ -200,7 +200,8 @@ func (o *owner) hear(b *api.Beat, word api.BeatVolume, changed bool) {
 	ev := failover.Beat{Link: b.Link, Peer: failover.PeerReport{
 		Boot: b.Boot, Primary: word.Role == rolePrimary, Serving: word.Serving, Leaving: word.Leaving,
 		Epoch: word.Epoch, Chosen: word.Chosen, Fit: word.Fit, AddressNIC: word.AddressNIC,
-		MayLack: word.MayLack, Standby: word.Standby, ServicesFailed: word.ServicesFailed, Impaired: word.Impaired}}
+		MayLack: word.MayLack, Standby: word.Standby, ServicesFailed: word.ServicesFailed, Impaired: word.Impaired,
+		Assures: word.Assures, Third: word.Third, Speaks: word.Version != 0}}
 	if changed {
 		o.box.post(ev)
 		return
@@ -224,6 +225,7 @@ func (o *owner) word(stopping bool) api.BeatVolume {
 		w.Role = rolePrimary
 	}
 	w.Unformatted = o.course.unformatted() != nil
+	w.Assures, w.Third = view.Assures, view.Arbiter.Wanted
 	if state != nil {
 		w.Disk, w.MayLack = state.Disk, state.MayLack
 		w.Fit = !stopping && fit(view.Role, state)

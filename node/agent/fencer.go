@@ -29,6 +29,8 @@ type fencer struct {
 	cfg  config.Fencing
 	peer *fencing.Peer
 	note func(kind, text, reason string)
+	// decides: there is no third voter, so that nothing is taken over without a proof.
+	decides bool
 
 	mu      sync.Mutex
 	health  []fencing.Health

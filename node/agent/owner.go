@@ -38,6 +38,7 @@ type owner struct {
 	replica Replica
 	course  *course
 	diary   *diary
+	turn    func(context.Context) // waits where the other node is to shoot first
 	modes   *modes
 	// heartbeats makes beats leave now on every link: the role changed, or must be known.
 	heartbeats func()
@@ -181,6 +182,8 @@ func (o *owner) act(ctx context.Context, action failover.Action) {
 	case failover.TellHandOver:
 		o.handOver.Add(1)
 		o.spawn(func() { o.tellHandOver(ctx, a) })
+	case failover.Fence:
+		o.spawn(func() { o.shoot(ctx) })
 	case failover.Answer:
 		o.orders.answer(a.ID, a.Err)
 	case failover.Note:

@@ -313,7 +313,7 @@ func (b *box) parts(cfg *config.Config, id *identity.Identity, at map[string]net
 	p.peers = map[string]Peer{"private": peerClient{call(peer)}, "lan": peerClient{call(peer)}}
 	p.witness = witnessClient{call("witness")}
 	p.volume = func(vol config.Volume, _ func(string, string)) (volumeParts, error) {
-		return volumeParts{failover.New(machineConfig(w.cfg, w.cfg.SelfIndex(), vol)), fakeAddresses{b.steps}, fakeServices{b.steps}, fakeMount{b.steps}, nil}, nil
+		return volumeParts{failover.New(machineConfig(w.cfg, w.cfg.SelfIndex(), "", vol)), fakeAddresses{b.steps}, fakeServices{b.steps}, fakeMount{b.steps}, nil}, nil
 	}
 	p.beside = []func(context.Context, *Agent) error{func(ctx context.Context, a *Agent) error {
 		local, err := api.ListenUnix(cfg.AgentSocket())

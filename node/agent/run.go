@@ -27,6 +27,8 @@ import (
 )
 
 const (
+	// fenceSlack is what a shot may take beside its devices: noticing, waiting, telling.
+	fenceSlack     = 5 * time.Second
 	eventsInMemory = 2000
 	eventFileLimit = 16 << 20 // bytes
 	// carrierAgain is how often links without an interface are looked for, and
@@ -65,7 +67,7 @@ func (p Program) Run(ctx context.Context, cfg *config.Config, log *slog.Logger) 
 	defer func() { err = errors.Join(err, history.Close()) }()
 	replica := control.NewClient(cfg.ReplicatorSocket())
 	defer replica.Close()
-	w := &wiring{cfg: cfg, log: log, id: id, history: history}
+	w := &wiring{cfg: cfg, log: log, id: id, history: history, boot: bootID()}
 	defer w.close()
 	third, err := w.dialArbiter()
 	if err != nil {
@@ -104,10 +106,11 @@ type wiring struct {
 	vips     []*vips
 	services []services
 	etcd     *clientv3.Client // nil: the third voter is none or a witness
+	boot     string           // this start of the agent
 }
 
 func (w *wiring) parts(replica *control.Client) parts {
-	return parts{config: w.cfg, log: w.log, clock: bootClock{}, boot: bootID(), replica: replicaClient{replica},
+	return parts{config: w.cfg, log: w.log, clock: bootClock{}, boot: w.boot, replica: replicaClient{replica},
 		peers: dialPeers(w.cfg, w.id), keep: []History{w.history},
 		volume: w.volume, interfaceOf: interfaceOf, connected: established,
 		beside: []func(context.Context, *Agent) error{w.serveAPI, w.watchCarrier, w.checkServices}}
@@ -134,7 +137,7 @@ func (w *wiring) volume(vol config.Volume, failed func(name, reason string)) (vo
 		return volumeParts{}, err
 	}
 	w.vips, w.services = append(w.vips, addresses), append(w.services, list)
-	return volumeParts{machine: failover.New(machineConfig(w.cfg, w.cfg.SelfIndex(), vol)), addresses: addresses, services: list,
+	return volumeParts{machine: failover.New(machineConfig(w.cfg, w.cfg.SelfIndex(), w.boot, vol)), addresses: addresses, services: list,
 		mount:   fileSystem{vol.Mount},
 		discard: func(ctx context.Context) error { return replicator.DiscardLeft(ctx, w.cfg, vol.Name) }}, nil
 }
@@ -152,12 +155,15 @@ func (w *wiring) dialArbiter() (Witness, error) {
 	return etcdVoter{etcd.New(client, w.cfg.Cluster)}, nil
 }
 
-// machineConfig is what the machine of one node needs to know of a volume.
-func machineConfig(cfg *config.Config, node int, vol config.Volume) failover.Config {
-	t := cfg.Timing
+// machineConfig is what the machine of one node needs to know of a volume; boot is
+// the start of its agent.
+func machineConfig(cfg *config.Config, node int, boot string, vol config.Volume) failover.Config {
+	t, devices := cfg.Timing, time.Duration(len(cfg.Nodes[1-node].Fence))
 	return failover.Config{Self: arbiter.NodeID(node), //nolint:gosec // 0 or 1
 		SelfName: cfg.Nodes[node].Name, PeerName: cfg.Nodes[1-node].Name, WitnessName: cfg.ArbiterName(),
-		Volume: vol.Name, Links: cfg.LinkNames(),
+		Third: arbiter.ThirdNamed(cfg.Arbiter()), Boot: boot, Fences: devices > 0, FenceDelay: cfg.Fencing.Delay,
+		FenceTime: devices*cfg.Fencing.Timeout + fenceSlack,
+		Volume:    vol.Name, Links: cfg.LinkNames(),
 		Heartbeat: t.Heartbeat, MinorBeats: t.MinorBeats, Major: t.Major, Lease: t.Lease, Renew: t.Renew,
 		BootWait: t.BootWait, StepTimeout: t.StepTimeout, TakeoverUnderA: vol.TakeoverUnderA == config.TakeoverAllow,
 		Prefer: preference(cfg, node, vol), FailBack: vol.FailBack == config.FailBackAuto,

@@ -88,6 +88,7 @@ func (a *Agent) volumeStatus(o *owner) api.Volume {
 	if mounted, err := o.course.mount.Mounted(); err == nil && mounted {
 		v.Mount = o.vol.Mount.Path
 	}
+	v.Arbiter = a.arbiterStatus(&view.Arbiter)
 	v.Addresses = a.holders(o.course.addresses.Held(), v.PeerRole)
 	return v
 }
@@ -117,7 +118,7 @@ func (a *Agent) holders(held []api.Held, peerRole string) []api.Held {
 
 func (a *Agent) witnessStatus(volumes []api.Volume) api.VoterStatus {
 	if a.witness == nil {
-		return api.VoterStatus{Means: "no witness is configured: when a node dies, the other needs `gemel grab`"}
+		return api.VoterStatus{Means: a.aloneMeans(volumes)}
 	}
 	s := api.VoterStatus{Name: a.cfg.ArbiterName(), Reachable: a.witnessUp.Load()}
 	if ns := a.witnessSeen.Load(); ns != 0 {

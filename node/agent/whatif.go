@@ -192,7 +192,7 @@ func (a *Agent) records(ctx context.Context) map[string]arbiter.Record {
 func (a *Agent) stageOf(o *owner, here, there map[string]standing, records map[string]arbiter.Record) rehearsal.Stage {
 	self := a.cfg.SelfIndex()
 	s := rehearsal.Stage{Replication: a.cfg.ReplicationLinks(), Silent: map[string]bool{}}
-	s.Config[self], s.Config[1-self] = machineConfig(a.cfg, self, o.vol), machineConfig(a.cfg, 1-self, o.vol)
+	s.Config[self], s.Config[1-self] = machineConfig(a.cfg, self, "", o.vol), machineConfig(a.cfg, 1-self, "", o.vol)
 	mine := here[o.name]
 	s.Nodes[self] = &mine.Node
 	s.Apart = mine.StandAlone
@@ -348,7 +348,7 @@ func (a *Agent) recallTimes(past []event.Event) {
 // foreseen are the steps that fencing would let fail, as far as the last look tells.
 func (f *fencer) foreseen() map[failover.Step]string {
 	s := f.status()
-	if !s.Required {
+	if !s.Required && !f.decides {
 		return nil
 	}
 	var why []string
@@ -358,5 +358,5 @@ func (f *fencer) foreseen() map[failover.Step]string {
 		}
 		why = append(why, d.Name+": "+d.Problem)
 	}
-	return map[failover.Step]string{failover.StepFence: "no device could prove that " + f.node + " is off (fencing.required): " + strings.Join(why, "; ")}
+	return map[failover.Step]string{failover.StepFence: "no device could prove that " + f.node + " is off: " + strings.Join(why, "; ")}
 }

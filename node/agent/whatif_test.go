@@ -36,7 +36,7 @@ func rehearsed(t *testing.T) *stage {
 	cfg.Timing = config.Timing{Heartbeat: 250 * time.Millisecond, MinorBeats: 3, Major: 2 * time.Second, Lease: 3 * time.Second,
 		Renew: 500 * time.Millisecond, BootWait: 5 * time.Second, StepTimeout: 30 * time.Second}
 	s.owner.vol.Services = []config.Service{{Name: "nfs"}}
-	chosen := arbiter.Accepted{Epoch: 2, Version: 2, Set: arbiter.Both}
+	chosen := arbiter.Accepted{Epoch: 2, Version: 2, Set: arbiter.Both, Rule: arbiter.Rule{Third: arbiter.ThirdNamed("witness witness")}}
 	record := arbiter.Record{Promised: 2, Accepted: chosen}
 	view := failover.View{Role: failover.RoleServing, Epoch: 2, Chosen: chosen, Peer: failover.PeerView{Alive: true,
 		Links: []failover.LinkView{{Name: "private", Up: true}, {Name: "lan", Up: true}}}}
@@ -118,7 +118,8 @@ func TestWhatIfSaysWhyNot(t *testing.T) {
 		its := standing{}
 		its.Standing, its.AddressNIC = failover.Standing{Heard: true, Uptime: time.Hour}, true
 		its.Replica = failover.ReplicaReport{Usable: true, DiskWhole: true, Connected: true,
-			Record: arbiter.Record{Promised: 2, Accepted: arbiter.Accepted{Epoch: 2, Version: 2, Set: arbiter.Both}}}
+			Record: arbiter.Record{Promised: 2, Accepted: arbiter.Accepted{Epoch: 2, Version: 2, Set: arbiter.Both,
+				Rule: arbiter.Rule{Third: arbiter.ThirdNamed("witness witness")}}}}
 		change(&its)
 		s.tellPeer(t, its)
 		w := s.rehearse(t, api.WhatIfQuery{What: api.WhatIfKill, Node: "server1"})

@@ -97,7 +97,27 @@ type Volume struct {
 	Addresses []Held        `json:"addresses"`
 	Services  []Running     `json:"services"`
 	Impaired  string        `json:"impaired,omitempty"` // what fails of a volume that is served here all the same
+	Arbiter   ArbiterStatus `json:"arbiter"`
 }
+
+// ArbiterStatus says who decides on a volume besides the two nodes.
+type ArbiterStatus struct {
+	Recorded   string `json:"recorded"`          // name of the third voter on record, "none", or "another"
+	Configured string `json:"configured"`        // its name here, or "none"
+	Change     uint32 `json:"change"`            // counts the changes since the volume's birth
+	Differs    string `json:"differs,omitempty"` // why the record is not as configured; empty: it is
+	// Assured: this node was Primary, or was told by it since its agent started, that
+	// its data is current; so a proof that the peer is off would make it Primary.
+	Assured  bool   `json:"assured"`
+	Shooting bool   `json:"shooting"`
+	Failed   string `json:"failed,omitempty"` // why the last shot proved nothing
+}
+
+// What an ArbiterStatus calls a third voter that has no name here.
+const (
+	NoArbiter      = "none"
+	AnotherArbiter = "another"
+)
 
 // Held is a VIP and whether this node answers for it.
 type Held struct {
@@ -168,4 +188,9 @@ type BeatVolume struct {
 	// Unformatted: this reign is to make the volume's first file system and has not
 	// finished it.
 	Unformatted bool `json:"unformatted,omitempty"`
+	// Assures is the start of the receiver's agent to which the sender, as Primary,
+	// says that Chosen is chosen; empty: it does not.
+	Assures string `json:"assures,omitempty"`
+	// Third is the third voter in the sender's configuration.
+	Third arbiter.Third `json:"third"`
 }

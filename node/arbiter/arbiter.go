@@ -5,7 +5,10 @@
 // it rests on is on stable storage.
 package arbiter
 
-import "time"
+import (
+	"hash/fnv"
+	"time"
+)
 
 // NodeID numbers the two data nodes: 0 and 1, in the order of the configuration.
 type NodeID uint8
@@ -44,11 +47,43 @@ const Both Set = 3
 // Has reports whether n is in s.
 func (s Set) Has(n NodeID) bool { return s&(1<<n) != 0 }
 
+// Third is the identity of a third voter, made of its name. Zero is one that
+// has no identity: whoever is asked as the third voter is it.
+type Third uint32
+
+// ThirdNamed returns the identity of the third voter that a configuration
+// describes; what it is made of must differ between any two, and be the same on both
+// nodes. It is neither 0 nor NoThird.
+func ThirdNamed(what string) Third {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(what)) // never fails
+	return Third(min(max(h.Sum32(), 1), uint32(NoThird)-1))
+}
+
+// NoThird says that there is no third voter: the two nodes decide alone, and
+// proof that one of them is off stands for its vote.
+const NoThird Third = 1<<32 - 1
+
+// Rule says who decides besides the two nodes. It is part of every recorded set,
+// so that nobody counts a third voter that the others gave up, and a change of
+// it is decided like a change of the set.
+type Rule struct {
+	Change uint32 `json:"change"` // counts the changes since the volume's birth
+	Third  Third  `json:"third"`
+}
+
+// Next is the rule after r, with third.
+func (r Rule) Next(third Third) Rule { return Rule{Change: r.Change + 1, Third: third} }
+
+// Alone reports that there is no third voter.
+func (r Rule) Alone() bool { return r.Third == NoThird }
+
 // Accepted is an in-sync set as a voter accepted it. Order: Epoch, then Version.
 type Accepted struct {
 	Epoch   Epoch  `json:"epoch"`
 	Version uint32 `json:"version"`
 	Set     Set    `json:"set"`
+	Rule    Rule   `json:"rule,omitzero"`
 }
 
 // Newer reports whether a is a later decision than b.

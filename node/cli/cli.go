@@ -92,7 +92,7 @@ func (a *app) root() *cobra.Command {
 	}
 	volume := a.volumeCommand()
 	volume.AddCommand(a.invalidateCommand())
-	add("see", a.statusCommand(), a.eventsCommand(), a.historyCommand(), a.whatIfCommand(), a.versionCommand())
+	add("see", a.statusCommand(), a.arbiterCommand(), a.eventsCommand(), a.historyCommand(), a.whatIfCommand(), a.versionCommand())
 	add("do", a.switchoverCommand(), a.grabCommand(), a.drillCommand(), a.standbyCommand(), a.maintenanceCommand(), a.fenceCommand(), volume, a.resolveCommand(), a.undoCommand())
 	add("set", a.configCommand(), a.pairCommand(), a.keysCommand())
 	add("run", a.daemonCommands()...)

@@ -71,7 +71,7 @@ func clock(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") }
 
 // boxes writes the three boxes side by side.
 func (o *screen) boxes(s *api.Status) {
-	third := "(no witness)"
+	third := "(no third voter)"
 	if s.Witness.Name != "" {
 		third = s.Witness.Name + " (witness)"
 	}
@@ -92,7 +92,11 @@ func (o *screen) boxes(s *api.Status) {
 		o.line("%s%s%d minor, %d MAJOR failures", pad("", labelWidth), pad("", boxWidth), s.Peer.Minor, s.Peer.Major)
 	}
 	if s.Witness.Means != "" {
-		o.item("", "witness: "+s.Witness.Means, nil)
+		label := "witness: "
+		if s.Witness.Name == "" {
+			label = "arbiter: "
+		}
+		o.item("", label+s.Witness.Means, nil)
 	}
 }
 

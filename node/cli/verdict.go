@@ -55,11 +55,12 @@ func judge(s *api.Status) verdict {
 		}
 	}
 	if s.Witness.Name == "" {
-		v.add(healthy, "there is no witness")
+		judgeAlone(v, s)
 	} else if !s.Witness.Reachable {
 		v.add(degraded, "the witness does not answer")
 	}
 	judgeFencing(v, s.Fencing)
+	judgeArbiter(v, s)
 	return *v
 }
 

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 )
 
 // Etcd is a third voter that lives in an etcd cluster; without Endpoints there is none.
@@ -31,6 +33,20 @@ func (c *Config) ArbiterName() string {
 		return c.Witness.Name
 	case c.HasEtcd():
 		return EtcdName
+	}
+	return ""
+}
+
+// Arbiter describes the third voter in a way that differs between any two: a witness
+// by its name, which its certificate carries, an etcd by its servers. Empty: none.
+func (c *Config) Arbiter() string {
+	switch {
+	case c.HasWitness():
+		return "witness " + c.Witness.Name
+	case c.HasEtcd():
+		servers := slices.Clone(c.Etcd.Endpoints)
+		slices.Sort(servers)
+		return "etcd " + strings.Join(servers, " ")
 	}
 	return ""
 }

@@ -12,6 +12,7 @@ import (
 type Fencing struct {
 	Required bool          `mapstructure:"required"` // no take-over without a proof
 	Wait     time.Duration `mapstructure:"wait"`     // for the proof, when it is not required
+	Delay    time.Duration `mapstructure:"delay"`    // without a third voter: how much longer than a Primary a Secondary waits
 	Timeout  time.Duration `mapstructure:"timeout"`  // one device, order and proof together
 	Restore  bool          `mapstructure:"restore"`  // switch the node on again after a proof
 	Probe    time.Duration `mapstructure:"probe"`    // between looks at the devices; 0: none
@@ -48,6 +49,9 @@ func (c *Config) Fenced() bool {
 func checkFencing(c *Config, r *reader) {
 	if f := c.Fencing; f.Timeout < time.Second {
 		r.mistake("fencing.timeout", "%v is too short for a box to lose its power; at least 1s", f.Timeout)
+	}
+	if d := c.Fencing.Delay; d < time.Second || d > time.Minute {
+		r.mistake("fencing.delay", "%v is out of range; 1s to 1m", d)
 	}
 	for i, n := range c.Nodes {
 		for j, d := range n.Fence {

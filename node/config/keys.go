@@ -48,7 +48,7 @@ var keys = []Key{
 	{"nodes[].fence[].command", Texts, "program and arguments", "", "Called with `status`, `off` or `on` as last argument; see docs/operating/fencing.md."},
 
 	{"witness.name", Text, "", "witness", "Name of the box that runs `gemel witness`."},
-	{"witness.address", Text, "IP address", "", "Address of the witness. Without it, and without `etcd`, there is no third voter: a node that loses its peer then waits for an operator's word."},
+	{"witness.address", Text, "IP address", "", "Address of the witness. Without it, and without `etcd`, there is no third voter: a node that loses its peer then cuts its power and goes on with the proof, or waits for an operator's word; see docs/operating/arbiters.md."},
 
 	{"etcd.endpoints", Texts, "URLs", "", "Servers of an etcd cluster that votes instead of a witness; see docs/operating/arbiters.md."},
 	{"etcd.user", Text, "", "", "Who speaks to etcd, where it wants to know."},
@@ -76,6 +76,7 @@ var keys = []Key{
 
 	{"fencing.required", Switch, "", "false", "Take over only with a proof that the peer is off. Without it the vote suffices, and the proof is waited for no longer than `wait`."},
 	{"fencing.wait", Duration, "", "3s", "How long a take-over that was won by vote waits for the proof before it goes on."},
+	{"fencing.delay", Duration, "", "4s", "Without a third voter: how much longer than a Primary a Secondary waits before it cuts the power of a silent peer, so that two nodes that do not hear each other do not cut each other's. Longer than a device takes to carry an order out; 1s to 1m."},
 	{"fencing.timeout", Duration, "", "20s", "Limit of one device, from the order to the proof."},
 	{"fencing.restore", Switch, "", "true", "Switch the peer on again once it is proved to be off; not after the third time in an hour."},
 	{"fencing.probe", Duration, "", "1m", "Time between looks at the devices, to know of a broken one before it is needed. 0: never."},

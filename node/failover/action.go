@@ -70,6 +70,10 @@ type (
 		Err string
 	}
 
+	// Fence has the peer's power cut; exactly one Shot follows. The machine has its
+	// reasons why this node may do that.
+	Fence struct{}
+
 	// Note is an event for the history: Kind is a stable dotted name, Text a
 	// full sentence, Reason why (and the next step, for refusals).
 	Note struct {
@@ -89,6 +93,7 @@ func (TellLease) isAction()    {}
 func (Run) isAction()          {}
 func (TellHandOver) isAction() {}
 func (Answer) isAction()       {}
+func (Fence) isAction()        {}
 func (Note) isAction()         {}
 
 // Step is one step of the course of action.

@@ -23,7 +23,7 @@ func (m *Machine) campaign() {
 		m.note(Note{Kind: "campaign", Text: fmt.Sprintf("%s asks the voters for epoch %d.", m.cfg.SelfName, epoch), Reason: why,
 			Inputs: m.inputs()})
 	}
-	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
+	m.newLease()
 	m.before = m.replica.Record.Accepted.Epoch
 	m.send(m.prop.Campaign(epoch, m.replica.Record.Accepted))
 }
@@ -161,7 +161,7 @@ func (m *Machine) campaigning() {
 		m.giveUp(r.Words(m.names()), m.politeDelay())
 	default:
 		if m.prop.Answered() {
-			m.refuse(r.Words(m.names()))
+			m.refuse(m.minority(r))
 		}
 		m.askAgain(askAgain)
 	}
@@ -233,6 +233,10 @@ func (m *Machine) electedBecause() string {
 		return "an operator's word replaced the missing votes"
 	case m.prop.Birth():
 		return "first reign of a new volume: all voters are new"
+	case m.proofTill != 0:
+		return m.cfg.PeerName + " is proved to be off, and this node was assured before that it holds every write"
+	case m.prop.Rule().Alone():
+		return "both nodes agree, and the data here is in the newest in-sync set"
 	default:
 		return "2 of 3 voters promised, and the data here is in the newest in-sync set"
 	}

@@ -81,6 +81,13 @@ type (
 	// switchover): we may campaign at once.
 	HandOver struct{ Epoch arbiter.Epoch }
 
+	// Shot ends a Fence: the peer was proved to be off a moment ago, or Err says why
+	// it may be running.
+	Shot struct{ Err string }
+
+	// Arbiter tells whether the third voter of the configuration answers.
+	Arbiter struct{ Up bool }
+
 	// Order is an operator's command. ID comes back in an Answer action.
 	Order struct {
 		ID   uint64
@@ -112,6 +119,8 @@ func (Renewed) isEvent()       {}
 func (StepDone) isEvent()      {}
 func (ServiceFailed) isEvent() {}
 func (HandOver) isEvent()      {}
+func (Shot) isEvent()          {}
+func (Arbiter) isEvent()       {}
 func (Order) isEvent()         {}
 
 // PeerReport is the peer's word on this volume, from its heartbeat.
@@ -129,6 +138,12 @@ type PeerReport struct {
 	// ServicesFailed: services of the volume failed on the peer lately; Impaired: it
 	// serves, but not all of them run.
 	ServicesFailed, Impaired bool
+	// Assures is the start of this node's agent to which the peer, as Primary, says
+	// that Chosen is chosen; see View.
+	Assures string
+	// Third is the third voter in the peer's configuration; Speaks: it told so.
+	Third  arbiter.Third
+	Speaks bool
 }
 
 // ReplicaReport is the local replica, reduced to what decisions need.

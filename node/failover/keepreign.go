@@ -28,7 +28,7 @@ func (m *Machine) resume() {
 	m.send(m.prop.Confirm(m.replica.Chosen))
 	m.before = m.replica.Epoch
 	m.role, m.refusal, m.told, m.nextRenew = RoleTakingOver, "", m.replica.Chosen, m.now
-	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
+	m.newLease()
 	m.lease.Assume(m.now + m.replica.LeaseLeft - m.cfg.Lease + m.cfg.Lease/50) // the replica's deadline is ours
 	m.startCourse(takeCourse)
 	m.note(Note{Kind: "reign.resumed", Text: fmt.Sprintf("%s goes on with its reign, epoch %d.", m.cfg.SelfName, m.replica.Epoch),
@@ -38,6 +38,7 @@ func (m *Machine) resume() {
 // keepReign renews the lease, shrinks and grows the in-sync set, and lets go
 // when the reign is lost.
 func (m *Machine) keepReign() {
+	m.lease.Count(m.prop.CountsThird())
 	if why := m.lost(); why != "" {
 		m.letGo(why)
 		return
@@ -74,8 +75,8 @@ func (m *Machine) lost() string {
 		return "the replicator was restarted and is not Primary any more"
 	case m.diskLost():
 		return fmt.Sprintf("the backing device failed here (%s), and %s holds every write", m.replica.Problem, m.cfg.PeerName)
-	case m.needsLease() && m.now >= m.lease.Until():
-		return "the lease ran out: neither " + m.othersNamed() + " renewed it"
+	case m.needsLease() && m.now >= m.lease.Until() && !m.awaitsProof():
+		return m.leaseLost()
 	default:
 		return ""
 	}
@@ -83,11 +84,12 @@ func (m *Machine) lost() string {
 
 func (m *Machine) needsLease() bool { return m.prop.NeedsLease() && !m.forced }
 
+// othersNamed says who ought to have renewed the lease.
 func (m *Machine) othersNamed() string {
-	if m.cfg.WitnessName == "" {
-		return m.cfg.PeerName
+	if !m.prop.CountsThird() {
+		return m.cfg.PeerName + " did not renew it"
 	}
-	return m.cfg.PeerName + " nor " + m.cfg.WitnessName
+	return "neither " + m.cfg.PeerName + " nor " + m.cfg.WitnessName + " renewed it"
 }
 
 func (m *Machine) renew() {
@@ -129,10 +131,12 @@ func (m *Machine) adjustSet() {
 		switch {
 		case m.replica.MayYield:
 			m.send(m.prop.Yield())
-		case m.replica.WantShrink:
+		case m.replica.WantShrink || m.leavesPeerOut():
 			m.send(m.prop.Shrink())
 		case m.mayGrow():
 			m.send(m.prop.Grow())
+		default:
+			m.adjustRule()
 		}
 	}
 	interval := m.cfg.Renew // voters that were away learn the set in time

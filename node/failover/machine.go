@@ -90,6 +90,12 @@ type Machine struct {
 
 	mode        Mode
 	heldFailure *ServiceFailed // a service's, that waits for the end of the maintenance
+	proofTill   time.Duration  // until when the peer is proved to be off; zero: it is not
+	shooting    bool
+	shotVoid    bool          // the peer was heard since the shot began
+	shotAgain   time.Duration // not before this
+	shotError   string        // of the last shot; empty: it proved something, or there was none
+	thirdUp     bool          // the configuration's third voter answers
 
 	order      Order         // operator's order being carried out; ID zero: none
 	orderUntil time.Duration // when it is answered with a time-out
@@ -97,9 +103,12 @@ type Machine struct {
 
 // New returns a machine in role Secondary that has heard of nothing yet.
 func New(cfg Config) *Machine {
-	return &Machine{cfg: cfg, det: newDetector(cfg), addressNIC: true,
-		prop:  reign.New(cfg.Self, cfg.WitnessName != ""),
-		lease: reign.NewLease(cfg.Self, cfg.WitnessName != "", cfg.Lease)}
+	if cfg.WitnessName == "" {
+		cfg.Third = arbiter.NoThird
+	}
+	m := &Machine{cfg: cfg, det: newDetector(cfg), addressNIC: true, prop: reign.New(cfg.Self, cfg.Third)}
+	m.newLease()
+	return m
 }
 
 // Step takes one event at boot time now and returns what must be done. The
@@ -141,6 +150,10 @@ func (m *Machine) take(ev Event) {
 		m.takeServiceFailed(e)
 	case HandOver:
 		m.takeHandOver(e)
+	case Shot:
+		m.takeShot(e)
+	case Arbiter:
+		m.thirdUp = e.Up
 	case Order:
 		m.takeOrder(e)
 	case Mode:
@@ -153,6 +166,7 @@ func (m *Machine) take(ev Event) {
 // advance restores what must always hold, whatever the event was.
 func (m *Machine) advance() {
 	m.checkOrder()
+	m.prove()
 	switch m.role {
 	case RoleSecondary:
 		if m.resume(); m.role == RoleSecondary {
@@ -171,6 +185,7 @@ func (m *Machine) takeBeat(e Beat) {
 	m.note(m.det.beat(m.now, e.Link, m.cfg.PeerName)...)
 	wasIdle := m.peerIdle != 0 && !m.peer.Primary
 	m.peer = e.Peer
+	m.peerSpeaks()
 	switch {
 	case e.Peer.Primary:
 		m.peerIdle = 0
@@ -251,7 +266,7 @@ func (m *Machine) send(msgs []reign.Message) {
 // voters lists everybody who has a vote on this volume.
 func (m *Machine) voters() []arbiter.NodeID {
 	v := []arbiter.NodeID{m.cfg.Self, m.peerID()}
-	if m.cfg.WitnessName != "" {
+	if m.prop.CountsThird() {
 		v = append(v, arbiter.Witness)
 	}
 	return v

@@ -1,10 +1,6 @@
 package failover
 
-import (
-	"fmt"
-
-	"gemel/node/failover/reign"
-)
+import "fmt"
 
 func (m *Machine) takeOrder(o Order) {
 	switch o.Kind {
@@ -53,7 +49,7 @@ func (m *Machine) grab(o Order) {
 	m.orderUntil = m.now + grabPatience + m.cfg.StepTimeout
 	m.role, m.forced, m.nextAsk = RoleCampaigning, true, m.now+askAgain
 	m.decideAt = m.now + grabPatience
-	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
+	m.newLease()
 	epoch := m.nextEpoch(grabLeap)
 	m.ballots = [3]string{}
 	m.note(Note{Kind: "grab", Text: fmt.Sprintf("An operator makes %s Primary in epoch %d.", m.cfg.SelfName, epoch),

@@ -67,7 +67,7 @@ func (m *Machine) reelectFrom(kept arbiter.Accepted) {
 func (m *Machine) reelected() {
 	m.again, m.forced = false, false
 	m.told, m.nextRenew = m.prop.Chosen(), m.now // by the promotion
-	m.lease = reign.NewLease(m.cfg.Self, m.cfg.WitnessName != "", m.cfg.Lease)
+	m.newLease()
 	steps := []Step{StepPromote}
 	if m.role == RoleTakingOver && m.afterStep == "" {
 		steps = takeCourse

@@ -25,12 +25,14 @@ type Standing struct {
 	ServicesFailed time.Duration `json:"services_failed_ns,omitempty"`
 	Impaired       string        `json:"impaired,omitempty"`
 	GivenUp        bool          `json:"given_up,omitempty"`
+	// Assured is the newest set that the machine knows to be chosen without a third voter.
+	Assured arbiter.Accepted `json:"assured,omitzero"`
 }
 
 // Standing returns what the machine remembers.
 func (m *Machine) Standing() Standing {
 	s := Standing{Role: m.role, Mode: m.mode, Heard: m.det.heard, Uptime: m.now - m.start, Wait: max(0, m.notBefore-m.now),
-		Failures: m.failures, Stopped: m.stopped, Refusal: m.refusal, Ended: m.ended, Phase: m.phase()}
+		Failures: m.failures, Stopped: m.stopped, Refusal: m.refusal, Ended: m.ended, Phase: m.phase(), Assured: m.prop.Assured()}
 	if m.impaired.at != 0 {
 		s.ServicesFailed = max(1, m.now-m.impaired.at)
 	}
@@ -45,6 +47,7 @@ func (m *Machine) Restore(now time.Duration, s Standing, peerBoot string) {
 	m.mode, m.failures, m.stopped = s.Mode, s.Failures, s.Stopped
 	m.det.heard, m.notBefore = s.Heard, now+s.Wait
 	m.ended = s.Ended
+	m.prop.Assure(s.Assured)
 	if s.ServicesFailed != 0 {
 		m.impaired.at = now - s.ServicesFailed
 	}

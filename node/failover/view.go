@@ -20,6 +20,22 @@ type View struct {
 	Impaired string
 	// ServicesFailed: services failed on this node, and have not run since.
 	ServicesFailed bool
+	// Assures is the start of the peer's agent that this node heard before it knew
+	// Chosen to be chosen: with that word, and without a third voter, the peer may
+	// take over on a proof that this node is off. Empty: it may not.
+	Assures string
+	Arbiter ArbiterView
+}
+
+// ArbiterView says who decides besides the two nodes, and what without one would
+// become of the loss of the peer.
+type ArbiterView struct {
+	Rule     arbiter.Rule // on record
+	Wanted   arbiter.Third
+	Differs  string // why the record is not as the configuration wants it; empty: it is
+	Assured  bool   // a proof that the peer is off would make this node Primary
+	Shooting bool
+	Failed   string // why the last shot proved nothing; empty: it did, or there was none
 }
 
 // PeerView is the detector's view of the peer.
@@ -66,6 +82,15 @@ type Config struct {
 	SelfName    string
 	PeerName    string
 	WitnessName string // empty: no witness
+	// Third is the witness' identity, which stands in every recorded set.
+	Third arbiter.Third
+	// Boot names this start of the agent.
+	Boot string
+	// Fences: a device can cut the peer's power. FenceDelay is how much longer than
+	// a Primary a Secondary waits before it does; FenceTime is how long it may take.
+	Fences      bool
+	FenceDelay  time.Duration
+	FenceTime   time.Duration
 	Volume      string
 	Links       []string
 	Heartbeat   time.Duration
@@ -92,7 +117,7 @@ type Config struct {
 // View returns the machine's present state.
 func (m *Machine) View() View {
 	v := View{Role: m.role, Phase: m.phase(), Refusal: m.refusal, Peer: m.det.view(m.now),
-		Impaired: m.impaired.why, ServicesFailed: m.haveFailed()}
+		Impaired: m.impaired.why, ServicesFailed: m.haveFailed(), Arbiter: m.arbiterView()}
 	switch m.role {
 	case RoleTakingOver, RoleServing, RoleLeaving:
 		v.Epoch, v.Chosen = m.prop.Epoch(), m.prop.Chosen()
@@ -100,6 +125,7 @@ func (m *Machine) View() View {
 		if m.again {
 			v.Epoch, v.Chosen = m.kept.Epoch, m.kept
 		}
+		v.Assures = m.assures()
 	default:
 		v.Chosen = m.replica.Record.Accepted
 		if m.det.alive && m.peer.Primary {

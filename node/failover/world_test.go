@@ -26,7 +26,20 @@ type world struct {
 	stay     bool   // on-disk-failure
 	prefer   *arbiter.NodeID
 	failback bool
+
+	other  voter    // the third voter that may take the witness' place
+	third  [2]int   // which one a node's configuration names: see thirds
+	fenced bool     // each node can cut the other's power
+	broken bool     // and the device does not
+	shots  []string // who shot
 }
+
+// Third voters of a configuration.
+const (
+	byWitness = iota
+	byOther
+	byNobody
+)
 
 // voter is a register with its storage and its power.
 type voter struct {
@@ -64,9 +77,12 @@ const (
 	term    = 3 * time.Second
 )
 
-func newWorld(t *testing.T) *world {
-	w := &world{t: t, now: time.Hour, cut: map[[2]arbiter.NodeID]bool{}}
+func newWorld(t *testing.T) *world { return newWorldOf(t, byWitness, false) }
+
+func newWorldOf(t *testing.T, third int, fenced bool) *world {
+	w := &world{t: t, now: time.Hour, cut: map[[2]arbiter.NodeID]bool{}, third: [2]int{third, third}, fenced: fenced}
 	w.wit = voter{up: true, reg: arbiter.Boot(arbiter.Record{Fresh: true}, w.now, term)}
+	w.other = w.wit
 	for i := range w.nodes {
 		b := &box{id: arbiter.NodeID(i), nic: true, failing: map[Step]string{}, answers: map[uint64]string{}}
 		b.reg = arbiter.Boot(arbiter.Record{Fresh: true}, w.now, term)
@@ -82,7 +98,13 @@ func (w *world) config(id arbiter.NodeID) Config {
 	if w.prefer != nil {
 		prefer = map[bool]Preference{true: PreferSelf, false: PreferPeer}[*w.prefer == id]
 	}
-	return Config{Self: id, SelfName: names[id], PeerName: names[1-id], WitnessName: "witness", Volume: "data",
+	boot := ""
+	if b := w.nodes[id]; b != nil {
+		boot = fmt.Sprint(b.boot)
+	}
+	return Config{Self: id, SelfName: names[id], PeerName: names[1-id], Volume: "data",
+		WitnessName: []string{"witness", "other", ""}[w.third[id]], Third: arbiter.Third(w.third[id]),
+		Boot: boot, Fences: w.fenced, FenceDelay: 2 * time.Second, FenceTime: 20 * time.Second,
 		Links: []string{"private", "lan"}, Heartbeat: 250 * time.Millisecond, MinorBeats: 3, Major: 2 * time.Second,
 		Lease: term, Renew: 500 * time.Millisecond, BootWait: 5 * time.Second, StepTimeout: 30 * time.Second,
 		Prefer: prefer, FailBack: w.failback,
@@ -180,7 +202,7 @@ func (w *world) act(b *box, a Action) {
 			return Renewed{Voter: a.Voter, Epoch: a.Epoch, Sent: sent, Reply: v.reg.Renew(w.now, a.Epoch, a.Term)}
 		}, Renewed{Voter: a.Voter, Epoch: a.Epoch, Unreachable: true})
 	case SendRelease:
-		w.send(b.id, a.Voter, func() { w.voter(a.Voter).reg.Release(a.Epoch) })
+		w.send(b.id, a.Voter, func() { w.voterOf(b, a.Voter).reg.Release(a.Epoch) })
 	case TellChosen:
 		if b.replica.Primary && b.replica.Epoch == a.Chosen.Epoch {
 			b.replica.Chosen = a.Chosen
@@ -197,11 +219,49 @@ func (w *world) act(b *box, a Action) {
 				w.feed(b.id, StepDone{Step: a.Step, Err: w.run(b, a)})
 			}
 		}})
+	case Fence:
+		w.shoot(b)
 	case Answer:
 		b.answers[a.ID] = a.Err
 	case Note:
 		w.notes = append(w.notes, fmt.Sprintf("%7.2f %s %s: %s (%s)", (w.now-time.Hour).Seconds(), w.config(b.id).SelfName, a.Kind, a.Text, a.Reason))
 	}
+}
+
+// voterOf is whom b asks as voter v.
+func (w *world) voterOf(b *box, v arbiter.NodeID) *voter {
+	if v == arbiter.Witness && w.third[b.id] == byOther {
+		return &w.other
+	}
+	return w.voter(v)
+}
+
+// shoot cuts the peer's power after a while, proves it, and switches it on again.
+func (w *world) shoot(b *box) {
+	boot, peer, broken := b.boot, 1-b.id, w.broken
+	w.shots = append(w.shots, w.config(b.id).SelfName)
+	at := func(d time.Duration, f func()) {
+		w.queue = append(w.queue, parcel{at: w.now + d, from: arbiter.Witness, to: arbiter.Witness, deliver: f})
+	}
+	result := Shot{Err: "the device does not answer"}
+	if !broken {
+		result = Shot{}
+		at(300*time.Millisecond, func() {
+			if w.nodes[peer].up {
+				w.powerOff(peer)
+			}
+		})
+		at(3*time.Second, func() {
+			if !w.nodes[peer].up {
+				w.powerOn(peer)
+			}
+		})
+	}
+	at(time.Second, func() {
+		if boot == b.boot {
+			w.feed(b.id, result)
+		}
+	})
 }
 
 // ask delivers a question and its answer, or tells that none will come.
@@ -214,12 +274,12 @@ func (w *world) ask(b *box, to arbiter.NodeID, answer func(*voter) Event, none E
 			}
 		}
 	}
-	if w.cut[[2]arbiter.NodeID{b.id, to}] || !w.isUp(to) || to != arbiter.Witness && w.nodes[to].dead {
+	if w.cut[[2]arbiter.NodeID{b.id, to}] || !w.voterOf(b, to).up || to != arbiter.Witness && w.nodes[to].dead {
 		w.queue = append(w.queue, parcel{at: w.now + 300*time.Millisecond, from: b.id, to: b.id, deliver: back(none)})
 		return
 	}
 	w.send(b.id, to, func() {
-		ev := answer(w.voter(to))
+		ev := answer(w.voterOf(b, to))
 		w.send(to, b.id, back(ev))
 	})
 }
@@ -278,6 +338,8 @@ func (w *world) pass(d time.Duration) {
 			switch {
 			case p.at > w.now:
 				w.queue = append(w.queue, p)
+			case p.from == arbiter.Witness && p.to == arbiter.Witness:
+				p.deliver() // a fencing device
 			case w.isUp(p.to) && !(p.from != p.to && w.cut[[2]arbiter.NodeID{p.from, p.to}]):
 				p.deliver()
 			}
@@ -293,6 +355,7 @@ func (w *world) pass(d time.Duration) {
 				w.feed(b.id, Replica{State: b.replica})
 			}
 			w.feed(b.id, AddressNIC{Up: b.nic})
+			w.feed(b.id, Arbiter{Up: w.voterOf(b, arbiter.Witness).up && !w.cut[[2]arbiter.NodeID{b.id, arbiter.Witness}]})
 			w.feed(b.id, Tick{})
 			if b.up && w.now%(250*time.Millisecond) == 0 {
 				w.beat(b)
@@ -317,7 +380,8 @@ func (w *world) beat(b *box) {
 	primary := v.Role == RoleTakingOver || v.Role == RoleServing || v.Role == RoleLeaving
 	r := PeerReport{Boot: fmt.Sprint(b.boot), Primary: primary, Serving: v.Role == RoleServing,
 		Leaving: v.Role == RoleLeaving, Epoch: v.Epoch, Chosen: v.Chosen, Fit: b.replica.DiskWhole || b.replica.Created, AddressNIC: b.nic,
-		MayLack: b.replica.MayLack, ServicesFailed: v.ServicesFailed, Impaired: v.Impaired != "", Standby: b.mode.Standby}
+		MayLack: b.replica.MayLack, ServicesFailed: v.ServicesFailed, Impaired: v.Impaired != "", Standby: b.mode.Standby,
+		Assures: v.Assures, Third: v.Arbiter.Wanted, Speaks: true}
 	if !primary {
 		r.Epoch = 0
 	}

@@ -42,9 +42,22 @@ func (w *world) act(b *box, a failover.Action) {
 		}
 	case failover.Run:
 		w.run(b, a)
+	case failover.Fence:
+		w.shoot(b)
 	case failover.Note:
 		w.note(b, Line{Kind: a.Kind, Text: a.Text, Reason: a.Reason})
 	}
+}
+
+// shoot cuts the peer's power, unless the device is known to fail.
+func (w *world) shoot(b *box) {
+	why := b.fails[failover.StepFence]
+	w.later(max(b.took[failover.StepFence], tick), b.id, b.id, func() {
+		if why == "" {
+			w.fail(Fault{Kind: Kill, Node: 1 - b.id})
+		}
+		w.feed(b, failover.Shot{Err: why})
+	})
 }
 
 func (w *world) note(b *box, l Line) {

@@ -64,7 +64,9 @@ func newWorld(s Stage) *world {
 		}
 		b := &box{id: arbiter.NodeID(i), replica: n.Replica, down: n.ReplicaDown, nic: n.AddressNIC, fails: n.Fails, took: n.Took}
 		b.voter = voter{up: true, reg: arbiter.Register{Record: n.Replica.Record}}
-		b.m = failover.New(s.Config[i])
+		cfg := s.Config[i]
+		cfg.Boot = boot
+		b.m = failover.New(cfg)
 		b.m.Restore(w.now, n.Standing, boot)
 		if n.Standing.Impaired != "" && b.fails[failover.StepServices] == "" { // it goes on failing
 			b.fails = maps.Clone(b.fails)
@@ -251,7 +253,8 @@ func (w *world) word(b *box) failover.PeerReport {
 		Fit: b.down == "" && b.replica.Usable && (b.replica.DiskWhole || b.replica.Created) && !b.replica.Outdated && !standing.Stopped &&
 			v.Role != failover.RoleLeaving && v.Role != failover.RoleLettingGo,
 		MayLack: b.replica.MayLack, Standby: standing.Mode.Standby,
-		ServicesFailed: v.ServicesFailed, Impaired: v.Impaired != ""}
+		ServicesFailed: v.ServicesFailed, Impaired: v.Impaired != "",
+		Assures: v.Assures, Third: v.Arbiter.Wanted, Speaks: true}
 	if !primary {
 		r.Epoch = 0
 	}

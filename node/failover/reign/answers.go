@@ -41,7 +41,7 @@ func (p *Proposer) Superseded() bool { return p.superseded }
 // Answered reports whether every voter answered the campaign or is known not
 // to: then Refusal is final unless it is LeaseHeld.
 func (p *Proposer) Answered() bool {
-	for i, v := range p.votes[:p.voters] {
+	for i, v := range p.votes[:p.voters()] {
 		if !v.promised && p.due(arbiter.NodeID(i)) && !v.outdated && !v.unreachable && v.wait == 0 && v.record.Promised <= p.epoch {
 			return false
 		}
@@ -122,7 +122,7 @@ func (p *Proposer) refusalByHand() Refusal {
 // and the own one.
 func (p *Proposer) barred() (higher bool, wait time.Duration) {
 	other := time.Duration(0)
-	for i, v := range p.votes[:p.voters] {
+	for i, v := range p.votes[:p.voters()] {
 		higher = higher || v.record.Promised > p.epoch
 		switch {
 		case v.wait == 0:
@@ -140,7 +140,7 @@ func (p *Proposer) barred() (higher bool, wait time.Duration) {
 // them all.
 func (p *Proposer) superiority() bool {
 	left := 0
-	for _, v := range p.votes[:p.voters] {
+	for _, v := range p.votes[:p.voters()] {
 		if v.record.Promised <= p.epoch && !(v.promised && v.fresh) {
 			left++
 		}
@@ -155,7 +155,7 @@ func (p *Proposer) ownAmnesia() bool {
 
 func (p *Proposer) noMajority() Refusal {
 	r := Refusal{Kind: NoMajority}
-	for i, v := range p.votes[:p.voters] {
+	for i, v := range p.votes[:p.voters()] {
 		r.Missing[i] = !v.promised && p.due(arbiter.NodeID(i))
 		r.Fresh[i] = v.promised && v.fresh
 	}
@@ -164,7 +164,7 @@ func (p *Proposer) noMajority() Refusal {
 
 // newestKnown returns the newest set among the promises of voters with a memory.
 func (p *Proposer) newestKnown() (newest arbiter.Accepted) {
-	for _, v := range p.votes[:p.voters] {
+	for _, v := range p.votes[:p.voters()] {
 		if (v.promised || v.outdated) && !v.fresh {
 			newest = newer(newest, v.record.Accepted)
 		}
@@ -176,7 +176,7 @@ func (p *Proposer) newestKnown() (newest arbiter.Accepted) {
 // node. One such voter does not decide: if it is the other node, the set may be
 // its own proposal that nobody else ever recorded.
 func (p *Proposer) knownOutdated() bool {
-	for _, v := range p.votes[:p.voters] {
+	for _, v := range p.votes[:p.voters()] {
 		if v.outdated {
 			return true
 		}

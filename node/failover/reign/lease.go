@@ -27,6 +27,14 @@ func NewLease(self arbiter.NodeID, witness bool, term time.Duration) Lease {
 	return l
 }
 
+// Count says whether the third voter's grants count from now on.
+func (l *Lease) Count(third bool) {
+	l.voters = 3
+	if !third {
+		l.voters, l.sent[arbiter.Witness] = 2, 0
+	}
+}
+
 // Granted notes that voter granted a request of this reign that left at sent,
 // a time taken before sending.
 func (l *Lease) Granted(voter arbiter.NodeID, sent time.Duration) {

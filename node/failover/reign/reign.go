@@ -17,6 +17,9 @@
 //     was proposed after its loss became known is chosen by the others.
 //   - A set is chosen when 2 of 3 recorded it. Until then every set proposed
 //     since the last chosen one is in force as well.
+//
+// Who the third voter is stands in every set, see rule.go: it is changed on a
+// living pair, and a pair without one takes a proof that the peer is off.
 package reign
 
 import "gemel/node/arbiter"
@@ -57,8 +60,8 @@ type Message struct {
 
 // Proposer is one node's side of the votes on one volume.
 type Proposer struct {
-	self   arbiter.NodeID
-	voters uint8 // how many: 2 or 3
+	self  arbiter.NodeID
+	third arbiter.Third // that can be asked here
 
 	state State
 	epoch arbiter.Epoch
@@ -69,6 +72,12 @@ type Proposer struct {
 	stale   bool // and allows data that is known not to be current
 	missing bool // the word was needed: fewer than a majority promised
 	birth   bool
+
+	rule      arbiter.Rule     // of the newest chosen set, or of the one that the campaign rests on
+	unsure    bool             // whether the rule of the newest recorded set is chosen
+	proved    bool             // the peer is off
+	entrusted bool             // elected with the data that this node was assured of
+	assured   arbiter.Accepted // newest set that is known to be chosen, while this box was on
 
 	mute bool // the own register is on a disk that failed: asked first, not counted
 
@@ -82,14 +91,10 @@ type Proposer struct {
 	superseded bool
 }
 
-// New returns an idle proposer of node self. Without a witness there are two
-// voters, and it takes both.
-func New(self arbiter.NodeID, witness bool) Proposer {
-	p := Proposer{self: self, voters: 2}
-	if witness {
-		p.voters = 3
-	}
-	return p
+// New returns an idle proposer of node self that can ask third as the third
+// voter. It does so while the recorded rule names it; of two voters it takes both.
+func New(self arbiter.NodeID, third arbiter.Third) Proposer {
+	return Proposer{self: self, third: third, rule: arbiter.Rule{Third: third}}
 }
 
 // Campaign starts asking for promises. epoch must belong to this node and be
@@ -110,8 +115,9 @@ func (p *Proposer) ByHand(epoch arbiter.Epoch, own arbiter.Accepted, stale bool)
 }
 
 func (p *Proposer) restart(epoch arbiter.Epoch, own arbiter.Accepted) {
-	highest := max(p.highest, epoch)
-	*p = Proposer{self: p.self, voters: p.voters, state: Preparing, epoch: epoch, highest: highest, known: own}
+	p.forget()
+	p.state, p.epoch, p.highest, p.known = Preparing, epoch, max(p.highest, epoch), own
+	p.rule = p.ruleOf(own)
 }
 
 // Resume goes on with the reign of an agent that restarted while its replica
@@ -121,14 +127,14 @@ func (p *Proposer) restart(epoch arbiter.Epoch, own arbiter.Accepted) {
 // node in record the proposer stays idle and Superseded tells why not.
 func (p *Proposer) Resume(record arbiter.Record) []Message {
 	held := record.Accepted
-	highest := max(p.highest, record.Promised, held.Epoch)
-	*p = Proposer{self: p.self, voters: p.voters, highest: highest}
+	p.forget()
+	p.see(record)
 	if held.Epoch.Owner() != p.self || held.Version == 0 || record.Promised > held.Epoch {
 		p.superseded = true
 		return nil
 	}
 	p.state, p.epoch, p.version = Reigning, held.Epoch, held.Version
-	p.pending = held
+	p.pending, p.rule, p.unsure = held, held.Rule, held.Set == arbiter.Both
 	p.open = arbiter.Both // what was chosen before is not known: fear the most
 	p.votes[p.self].accepted = true
 	return p.Retry()
@@ -138,7 +144,11 @@ func (p *Proposer) Resume(record arbiter.Record) []Message {
 // was told so by the agent before. If that is the resumed set, nothing is
 // undecided; the voters are still asked to record it, for some may lag behind.
 func (p *Proposer) Confirm(chosen arbiter.Accepted) []Message {
-	if p.state != Reigning || !p.hasPending() || p.pending != chosen {
+	if p.state != Reigning || !p.hasPending() {
+		return nil
+	}
+	if p.pending != chosen {
+		p.unsure = p.unsure && (chosen.Epoch != p.epoch || chosen.Rule != p.rule)
 		return nil
 	}
 	p.choose()
@@ -176,7 +186,7 @@ func (p *Proposer) Mute() { p.mute = true }
 
 func (p *Proposer) change(set arbiter.Set, busy bool) []Message {
 	settled := !p.hasPending() && p.chosen.Set == set
-	if p.state != Reigning || p.superseded || busy || settled || p.yielded() {
+	if p.state != Reigning || p.superseded || p.unsure || busy || settled || p.yielded() {
 		return nil
 	}
 	p.propose(set)
@@ -193,7 +203,7 @@ func (p *Proposer) yielded() bool {
 // propose makes set the pending one under the next version.
 func (p *Proposer) propose(set arbiter.Set) {
 	p.version++
-	p.pending = arbiter.Accepted{Epoch: p.epoch, Version: p.version, Set: set}
+	p.pending = arbiter.Accepted{Epoch: p.epoch, Version: p.version, Set: set, Rule: p.rule}
 	p.open |= set
 	for i := range p.votes {
 		p.votes[i].accepted = false
@@ -203,15 +213,22 @@ func (p *Proposer) propose(set arbiter.Set) {
 // Abandon stops: the reign or the campaign is lost, over, or given up. What was
 // learned about epochs stays.
 func (p *Proposer) Abandon() {
-	*p = Proposer{self: p.self, voters: p.voters, highest: p.highest, superseded: p.superseded}
+	superseded := p.superseded
+	p.forget()
+	p.superseded = superseded
+}
+
+// forget leaves an idle proposer that knows what holds beyond a reign.
+func (p *Proposer) forget() {
+	*p = Proposer{self: p.self, third: p.third, rule: p.rule, highest: p.highest, proved: p.proved, assured: p.assured}
 }
 
 // Retry repeats what still waits for an answer. Everything may be repeated at
 // any time.
 func (p *Proposer) Retry() []Message {
 	var out []Message
-	for i := range int(p.voters) {
-		voter := (p.self + arbiter.NodeID(i)) % arbiter.NodeID(p.voters)
+	for i := range p.voters() {
+		voter := (p.self + i) % p.voters()
 		if m, ok := p.ask(voter); ok {
 			out = append(out, m)
 		}
@@ -242,8 +259,11 @@ func (p *Proposer) due(voter arbiter.NodeID) bool {
 	case voter != p.self:
 		return true
 	}
+	if p.mayStandForPeer(p.known) {
+		return true
+	}
 	fresh := 0
-	for i, v := range p.votes[:p.voters] {
+	for i, v := range p.votes[:p.voters()] {
 		if arbiter.NodeID(i) != p.self && v.promised {
 			if !v.fresh {
 				return true
@@ -251,7 +271,7 @@ func (p *Proposer) due(voter arbiter.NodeID) bool {
 			fresh++
 		}
 	}
-	return fresh == int(p.voters)-1
+	return fresh == int(p.voters())-1
 }
 
 // ownVote reports whether this node's own register is won: it promised, or an
@@ -266,6 +286,8 @@ func (p *Proposer) askAccept(voter arbiter.NodeID) (Message, bool) {
 	switch {
 	case p.superseded || v.accepted:
 		return Message{}, false
+	case voter == arbiter.Witness && p.changing():
+		return Message{}, false // the nodes first: what it holds shows what both of them hold
 	case voter != p.self && !p.votes[p.self].accepted:
 		return Message{}, false // self first
 	case v.fresh && !p.birth && !p.mayJoin(voter):

@@ -61,7 +61,7 @@ func (c *court) campaign(p *reign.Proposer, epoch arbiter.Epoch) {
 // pair is a court in which node 0 reigns in epoch 2 and both nodes are in sync.
 func pair(t *testing.T) (*court, reign.Proposer) {
 	t.Helper()
-	c, p := newCourt(t), reign.New(0, true)
+	c, p := newCourt(t), reign.New(0, 0)
 	c.campaign(&p, 2)
 	c.ask(&p, p.Grow())
 	if p.State() != reign.Reigning || p.Chosen().Set != arbiter.Both {
@@ -71,7 +71,7 @@ func pair(t *testing.T) (*court, reign.Proposer) {
 }
 
 func TestBirthNeedsEveryVoter(t *testing.T) {
-	c, p := newCourt(t), reign.New(0, true)
+	c, p := newCourt(t), reign.New(0, 0)
 	c.down[1] = true
 	c.campaign(&p, 2)
 	if r := p.Refusal(); p.State() != reign.Preparing || r.Kind != reign.NoMajority || !r.Missing[1] {
@@ -90,7 +90,7 @@ func TestABirthThatBrokeOffIsFinished(t *testing.T) {
 		c.regs[v].Prepare(0, 2, arbiter.Accepted{})
 	}
 	c.regs[0].Accept(0, arbiter.Accepted{Epoch: 2, Version: 1, Set: arbiter.Only(0)})
-	again := reign.New(0, true)
+	again := reign.New(0, 0)
 	c.campaign(&again, 4)
 	if again.State() != reign.Reigning || !again.Birth() {
 		t.Errorf("state %v, refusal %+v", again.State(), again.Refusal())
@@ -118,7 +118,7 @@ func TestShrinkAndGrow(t *testing.T) {
 }
 
 func TestShrinkOverAnUndecidedGrowth(t *testing.T) {
-	c, p := newCourt(t), reign.New(0, true)
+	c, p := newCourt(t), reign.New(0, 0)
 	c.campaign(&p, 2)
 	c.down[1], c.down[2] = true, true
 	c.ask(&p, p.Grow())
@@ -148,7 +148,7 @@ func TestACampaignInVainDoesNotRaiseTheOwnPromise(t *testing.T) {
 	c.ask(&p, p.Shrink())
 	c.down[0], c.down[1] = true, false
 	before := c.regs
-	other := reign.New(1, true)
+	other := reign.New(1, 0)
 	c.campaign(&other, 3)
 	if c.regs != before || other.Refusal().Kind != reign.Outdated {
 		t.Errorf("registers %+v, refusal %+v", c.regs, other.Refusal())
@@ -160,7 +160,7 @@ func TestTheOutdatedNodeIsRefused(t *testing.T) {
 	c.down[1] = true
 	c.ask(&p, p.Shrink())
 	c.down[0], c.down[1] = true, false
-	other := reign.New(1, true)
+	other := reign.New(1, 0)
 	c.campaign(&other, 3)
 	r := other.Refusal()
 	if r.Kind != reign.Outdated || r.Newest != p.Chosen() {
@@ -177,12 +177,12 @@ func TestTheOutdatedNodeIsRefused(t *testing.T) {
 func TestAnUndecidedReignOfTheOtherDoesNotBar(t *testing.T) {
 	c, p := pair(t)
 	p.Abandon()
-	other := reign.New(1, true)
+	other := reign.New(1, 0)
 	for _, m := range other.Campaign(3, c.regs[1].Record.Accepted) {
 		c.answer(&other, m)
 	}
 	c.regs[1].Accept(0, arbiter.Accepted{Epoch: 3, Version: 1, Set: arbiter.Only(1)}) // and dies before it asks the others
-	first := reign.New(0, true)
+	first := reign.New(0, 0)
 	c.campaign(&first, 4)
 	if first.State() != reign.Reigning {
 		t.Errorf("state %v, refusal %+v", first.State(), first.Refusal())
@@ -191,7 +191,7 @@ func TestAnUndecidedReignOfTheOtherDoesNotBar(t *testing.T) {
 
 func TestOvertakenBetweenElectionAndRecord(t *testing.T) {
 	c, _ := pair(t)
-	p := reign.New(1, true)
+	p := reign.New(1, 0)
 	messages := p.Campaign(3, arbiter.Accepted{})
 	for p.State() == reign.Preparing {
 		messages = append(messages[1:], c.answer(&p, messages[0])...)
@@ -210,7 +210,7 @@ func TestLeaseDelaysAndDoesNotLose(t *testing.T) {
 		c.regs[v].Renew(c.now, 2, 8*time.Second)
 	}
 	c.down[0] = true
-	other := reign.New(1, true)
+	other := reign.New(1, 0)
 	c.campaign(&other, 3)
 	if r := other.Refusal(); r.Kind != reign.LeaseHeld || other.Wait() != 8*time.Second {
 		t.Errorf("refusal %+v", r)
@@ -224,7 +224,7 @@ func TestLeaseDelaysAndDoesNotLose(t *testing.T) {
 
 func TestTheLoserLearnsIt(t *testing.T) {
 	c, p := pair(t)
-	other := reign.New(1, true)
+	other := reign.New(1, 0)
 	c.campaign(&other, 3)
 	c.ask(&p, p.Shrink())
 	if !p.Superseded() || p.Highest() != 3 {
@@ -240,14 +240,14 @@ func TestResumeGoesOnWithTheNewestOwnSet(t *testing.T) {
 	c, p := pair(t)
 	c.down[1], c.down[2] = true, true
 	c.ask(&p, p.Shrink())
-	again := reign.New(0, true)
+	again := reign.New(0, 0)
 	c.down[2] = false
 	c.ask(&again, again.Resume(c.regs[0].Record))
 	if again.State() != reign.Reigning || again.Chosen().Set != arbiter.Only(0) || again.Chosen().Version != 3 {
 		t.Errorf("state %v, chosen %+v", again.State(), again.Chosen())
 	}
 	c.regs[0].Raise(9)
-	lost := reign.New(0, true)
+	lost := reign.New(0, 0)
 	if m := lost.Resume(c.regs[0].Record); m != nil || !lost.Superseded() || lost.State() != reign.Idle {
 		t.Errorf("a lost reign was resumed: %+v", m)
 	}
@@ -293,7 +293,7 @@ func TestByHand(t *testing.T) {
 				k.regs[1].Renew(0, 2, time.Minute)
 			}
 			k.down[0], k.down[2] = true, true
-			other := reign.New(1, true)
+			other := reign.New(1, 0)
 			k.ask(&other, other.ByHand(1003, k.regs[1].Record.Accepted, c.stale))
 			refusal := other.Refusal().Kind
 			k.ask(&other, other.Decide())
@@ -305,7 +305,7 @@ func TestByHand(t *testing.T) {
 }
 
 func TestTwoVoters(t *testing.T) {
-	c, p := newCourt(t), reign.New(0, false)
+	c, p := newCourt(t), reign.New(0, arbiter.NoThird)
 	c.campaign(&p, 2)
 	c.ask(&p, p.Grow())
 	c.down[1] = true
@@ -350,7 +350,7 @@ func TestLeaseDeadlineIsTheSecondNewestGrant(t *testing.T) {
 // campaign anew, above it.
 func TestBrokenOffBirthGoesAboveAHigherPromise(t *testing.T) {
 	c := newCourt(t)
-	p := reign.New(1, true)
+	p := reign.New(1, 0)
 	c.down[0], c.down[2] = true, true
 	c.regs[1].Prepare(0, 3, arbiter.Accepted{})
 	c.regs[1].Accept(0, arbiter.Accepted{Epoch: 3, Version: 1, Set: arbiter.Only(1)}) // where the birth broke off
@@ -384,7 +384,7 @@ func TestYield(t *testing.T) {
 	if p.Yield() != nil || p.Shrink() != nil || p.Grow() != nil {
 		t.Error("it comes back")
 	}
-	again := reign.New(0, true)
+	again := reign.New(0, 0)
 	messages := again.Resume(c.regs[0].Record)
 	again.Mute()
 	c.down[arbiter.Witness] = true
@@ -392,7 +392,7 @@ func TestYield(t *testing.T) {
 	if again.Chosen().Version != 0 || again.Shrink() != nil {
 		t.Errorf("after a restart of the agent: chosen %+v by two of which one cannot keep it", again.Chosen())
 	}
-	other := reign.New(1, true)
+	other := reign.New(1, 0)
 	c.campaign(&other, 3)
 	if other.State() != reign.Reigning && other.Refusal().Kind == reign.Outdated {
 		t.Errorf("the peer cannot be elected: %v", other.Refusal())

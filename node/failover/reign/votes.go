@@ -21,7 +21,7 @@ type vote struct {
 // Promise takes a voter's answer to SendPrepare.
 func (p *Proposer) Promise(voter arbiter.NodeID, epoch arbiter.Epoch, reply arbiter.PrepareReply) []Message {
 	p.see(reply.Record)
-	if epoch != p.epoch || voter >= arbiter.NodeID(p.voters) {
+	if epoch != p.epoch || voter >= p.voters() {
 		return nil
 	}
 	switch p.state {
@@ -54,7 +54,11 @@ func (p *Proposer) promised(voter arbiter.NodeID, reply arbiter.PrepareReply) []
 		return nil
 	}
 	if voter == p.self {
-		return p.confirm()
+		asked := p.confirm()
+		if !p.byHand && p.elected() { // by a proof that the peer is off
+			return p.stand()
+		}
+		return asked
 	}
 	if !p.byHand && p.elected() {
 		return p.stand()
@@ -70,7 +74,7 @@ func (p *Proposer) promised(voter arbiter.NodeID, reply arbiter.PrepareReply) []
 // it is found out here, and from now on the own register refuses what such a
 // voter would need to be taken back by the other node.
 func (p *Proposer) confirm() []Message {
-	for i := range p.votes[:p.voters] {
+	for i := range p.votes[:p.voters()] {
 		if arbiter.NodeID(i) != p.self {
 			p.votes[i].promised = false
 		}
@@ -96,7 +100,7 @@ func (p *Proposer) joined(voter arbiter.NodeID, reply arbiter.PrepareReply) []Me
 		v.promised = true
 		return p.one(voter)
 	}
-	p.superseded = p.superseded || reply.Record.Promised > p.epoch
+	p.superseded = p.superseded || reply.Record.Promised > p.epoch && p.member(voter, reply.Record)
 	return nil
 }
 
@@ -119,22 +123,22 @@ func (p *Proposer) elected() bool {
 	if !self.promised || self.fresh {
 		return false
 	}
-	for i, v := range p.votes[:p.voters] {
-		if arbiter.NodeID(i) == p.self || !v.promised || v.fresh {
+	for i, v := range p.votes[:p.voters()] {
+		if arbiter.NodeID(i) == p.self || !v.promised || v.fresh || !p.member(arbiter.NodeID(i), v.record) {
 			continue
 		}
 		if newer(self.record.Accepted, v.record.Accepted).Set.Has(p.self) {
 			return true
 		}
 	}
-	return false
+	return p.mayStandForPeer(self.record.Accepted)
 }
 
 // born reports a volume's birth: every voter promised and none has any memory.
 // A birth that broke off after this node's own register recorded it, and before
 // any other did, counts as well; otherwise nobody could ever finish it.
 func (p *Proposer) born() bool {
-	for i, v := range p.votes[:p.voters] {
+	for i, v := range p.votes[:p.voters()] {
 		own := v.record.Accepted
 		begun := arbiter.NodeID(i) == p.self && own.Version == 1 &&
 			own.Set == arbiter.Only(p.self) && own.Epoch.Owner() == p.self
@@ -154,8 +158,8 @@ func newer(a, b arbiter.Accepted) arbiter.Accepted {
 
 // stand asks to be recorded as the only member.
 func (p *Proposer) stand() []Message {
-	p.state = Accepting
-	p.version = 0
+	p.state, p.version, p.rule = Accepting, 0, p.basis()
+	p.entrusted = p.standsForPeer(p.votes[p.self].record.Accepted)
 	for i := range p.votes { // what was found out is decided on
 		p.votes[i].record, p.votes[i].wait, p.votes[i].unreachable = arbiter.Record{}, 0, false
 	}
@@ -178,7 +182,7 @@ func (p *Proposer) Decide() []Message {
 
 // promises counts the promises of voters with a memory.
 func (p *Proposer) promises() (n int) {
-	for _, v := range p.votes[:p.voters] {
+	for _, v := range p.votes[:p.voters()] {
 		if v.promised && !v.fresh {
 			n++
 		}
@@ -190,21 +194,24 @@ func (p *Proposer) promises() (n int) {
 func (p *Proposer) Accepted(voter arbiter.NodeID, proposal arbiter.Accepted, reply arbiter.AcceptReply) []Message {
 	p.see(reply.Record)
 	active := p.state == Accepting || p.state == Reigning
-	if !active || voter >= arbiter.NodeID(p.voters) || proposal.Epoch != p.epoch {
+	if !active || voter >= p.voters() || proposal.Epoch != p.epoch {
 		return nil
 	}
 	v := &p.votes[voter]
 	v.unreachable = false
 	switch {
 	case reply.Record.Promised > p.epoch:
-		p.superseded = true
+		p.superseded = p.superseded || p.member(voter, reply.Record)
 		return nil
 	case !reply.OK && reply.Record.Fresh:
 		return p.forgot(voter)
 	case !reply.OK && voter == p.self && proposal == p.pending && reply.Record.Accepted.Epoch == p.epoch:
 		// A request of this node's former agent came in after Resume looked.
 		// Nobody else saw ours, so what the register holds is to be proposed.
-		return p.Resume(reply.Record)
+		known, rule := !p.unsure, p.rule
+		out := p.Resume(reply.Record)
+		p.unsure = p.unsure && !(known && p.rule == rule)
+		return out
 	case !reply.OK || proposal != p.newest() || v.accepted:
 		return nil
 	}
@@ -218,7 +225,7 @@ func (p *Proposer) Accepted(voter arbiter.NodeID, proposal arbiter.Accepted, rep
 
 // counted goes on after voter recorded the newest set.
 func (p *Proposer) counted(voter arbiter.NodeID) []Message {
-	if p.hasPending() && p.votes[p.self].accepted && p.acceptances() >= p.need() {
+	if p.decided() {
 		p.choose()
 		return p.Retry()
 	}
@@ -229,7 +236,12 @@ func (p *Proposer) counted(voter arbiter.NodeID) []Message {
 }
 
 func (p *Proposer) choose() {
+	if p.pending.Rule != p.rule {
+		p.votes[arbiter.Witness] = vote{} // asked next, if it is one that counts
+	}
 	p.chosen, p.pending = p.pending, arbiter.Accepted{}
+	p.rule, p.unsure = p.chosen.Rule, false
+	p.Assure(p.chosen)
 	p.open = 0
 	p.state = Reigning
 	p.missing = false
@@ -246,7 +258,7 @@ func (p *Proposer) choose() {
 // acceptances counts the voters that recorded the pending set and whose word
 // counts: all at a birth, those with a memory later, the own one unless it is mute.
 func (p *Proposer) acceptances() (n int) {
-	for i, v := range p.votes[:p.voters] {
+	for i, v := range p.votes[:p.voters()] {
 		if v.accepted && (!v.fresh || p.atBirth()) && !(p.mute && arbiter.NodeID(i) == p.self) {
 			n++
 		}
@@ -267,7 +279,7 @@ func (p *Proposer) need() int {
 // majority is 2 of 3, or 2 of 2. Of two voters of which the other lost its
 // memory, one is enough: nothing was ever chosen without this node.
 func (p *Proposer) majority() int {
-	if p.voters == 2 && p.votes[1-p.self].fresh && !p.atBirth() {
+	if p.rule.Alone() && p.votes[1-p.self].fresh && !p.atBirth() {
 		return 1
 	}
 	return 2
@@ -297,7 +309,7 @@ func (p *Proposer) mayJoin(voter arbiter.NodeID) bool {
 }
 
 func (p *Proposer) someoneWaitsToJoin() bool {
-	for _, v := range p.votes[:p.voters] {
+	for _, v := range p.votes[:p.voters()] {
 		if v.fresh && v.joinFrom > p.chosen.Version {
 			return true
 		}
@@ -310,13 +322,13 @@ func (p *Proposer) someoneWaitsToJoin() bool {
 func (p *Proposer) Heard(voter arbiter.NodeID, record arbiter.Record) []Message {
 	p.see(record)
 	active := p.state == Accepting || p.state == Reigning
-	if !active || voter >= arbiter.NodeID(p.voters) {
+	if !active || voter >= p.voters() {
 		return nil
 	}
 	v := &p.votes[voter]
 	switch {
 	case record.Promised > p.epoch:
-		p.superseded = true
+		p.superseded = p.superseded || p.member(voter, record)
 	case record.Fresh && !p.atBirth():
 		return p.forgot(voter)
 	}
@@ -333,7 +345,7 @@ func (p *Proposer) SawRecord(record arbiter.Record) {
 
 // Unreachable notes that voter did not answer a question of epoch.
 func (p *Proposer) Unreachable(voter arbiter.NodeID, epoch arbiter.Epoch) {
-	if epoch == p.epoch && voter < arbiter.NodeID(p.voters) {
+	if epoch == p.epoch && voter < p.voters() {
 		p.votes[voter].unreachable = true
 	}
 }

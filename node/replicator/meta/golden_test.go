@@ -21,7 +21,8 @@ func sample() Superblock {
 		Flags: PrimaryActive | Inconsistent | BitmapValid, ResyncTarget: 0x2122232425262728,
 		MayLack: block.ProtocolA,
 		Register: arbiter.Record{Promised: 0x31, Fresh: true,
-			Accepted: arbiter.Accepted{Epoch: 0x21, Version: 0x41424344, Set: arbiter.Both}},
+			Accepted: arbiter.Accepted{Epoch: 0x21, Version: 0x41424344, Set: arbiter.Both,
+				Rule: arbiter.Rule{Change: 0x45464748, Third: 0x494a4b4c}}},
 		Verify: Verify{Running: true, Paused: true, Pos: 0x71727374, MaxRate: 0x75767778, Found: 0x79},
 	}
 	for i := range s.ID {

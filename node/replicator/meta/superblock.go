@@ -159,6 +159,8 @@ const (
 	offVolume   = 248
 	offNamesEnd = 312
 	offMayLack  = 344
+	offChange   = 348
+	offThird    = 352
 	offVerify   = 360 // 4 flags, 4 zero, 8 position, 8 rate, 8 found
 	offPast     = 392 // see encodePast; in between: fields of other rooms
 	offRoom     = 488
@@ -219,6 +221,8 @@ func encodeRegister(b []byte, r arbiter.Record) {
 	le.PutUint64(b[offEpoch:], uint64(r.Accepted.Epoch))
 	le.PutUint32(b[offAccept:], r.Accepted.Version)
 	b[offSet] = byte(r.Accepted.Set)
+	le.PutUint32(b[offChange:], r.Accepted.Rule.Change)
+	le.PutUint32(b[offThird:], uint32(r.Accepted.Rule.Third))
 	if r.Fresh {
 		b[offFresh] = 1
 	}
@@ -302,6 +306,7 @@ func decodeRegister(b []byte) arbiter.Record {
 			Epoch:   arbiter.Epoch(le.Uint64(b[offEpoch:])),
 			Version: le.Uint32(b[offAccept:]),
 			Set:     arbiter.Set(b[offSet]),
+			Rule:    arbiter.Rule{Change: le.Uint32(b[offChange:]), Third: arbiter.Third(le.Uint32(b[offThird:]))},
 		},
 		Fresh: b[offFresh] != 0,
 	}

@@ -29,7 +29,26 @@ type Bounds struct {
 	WitnessLosses uint8 // the witness comes back as a fresh register
 	DiskFailures  uint8 // of a Primary; its replica comes back with the disk as it was
 	MaxStates     int   // stop there; zero: no limit
+
+	Arbiter  Arbiters // who is the third voter, and who is to be
+	Shots    uint8    // by nodes that could use a proof
+	PowerCut uint8    // a box loses its power without a shot
+	Lies     bool     // a shot proves what is not so: the device lies
 }
+
+// Arbiters say who is the third voter at the start, and what the configuration is
+// changed to: of node 0 from the start, of node 1 when its agent restarts.
+type Arbiters uint8
+
+// Arbiters.
+const (
+	Kept    Arbiters = iota // the witness, and nothing is changed
+	Never                   // there is none
+	Dropped                 // the witness, to be given up
+	Taken                   // none, a witness is to be taken that never voted
+	Retaken                 // none, the witness that was given up before is to be taken again
+	Other                   // the witness, another one is to take its place
+)
 
 // Beginning is the state a run starts from.
 type Beginning uint8
@@ -58,6 +77,11 @@ const (
 	AckBeforeYield          // without a disk of its own a Primary completes writes while the set holds it
 	CountFailedDisk         // a register that cannot keep anything counts
 	AckUnentrusted          // without a disk of its own a Primary completes writes that the peer does not have
+	ChangeUnasked           // a change of the third voter is taken for chosen before the peer recorded it
+	CountGivenUp            // a third voter that was given up counts
+	AssuredBefore           // what was assured before the power was cut holds after it
+	AssuredOfOlder          // what was assured holds although the own register knows a newer set
+	KeepProof               // a proof holds although the peer was heard
 )
 
 func (m Mutant) String() string {
@@ -68,6 +92,9 @@ func (m Mutant) String() string {
 		"forget a growth that is still undecided", "count a witness that lost its memory",
 		"complete writes through the peer before it is alone in the set", "count the register of a disk that failed",
 		"complete writes that are on no disk",
+		"change the third voter without the peer", "count a third voter that was given up",
+		"shoot on the strength of what was assured before a power cut",
+		"shoot on the strength of an older set than the own register's", "use a proof after the peer was heard",
 	}[m]
 }
 

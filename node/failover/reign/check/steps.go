@@ -24,6 +24,9 @@ const (
 	hearFresh
 	restartAgent
 	yield
+	changeRule
+	assure
+	shoot
 	letGo
 
 	deliverPrepare // a: epoch bit
@@ -44,14 +47,23 @@ const (
 	crash
 	failDisk
 	loseWitness
+	cutPower
+	switchOn
 )
 
 // steps lists what may happen next.
 func (w *world) steps(b Bounds, mutant Mutant) []step {
 	out := w.deliveries()
 	for n := range uint8(2) {
+		if w.off[n] {
+			out = append(out, step{kind: switchOn, n: n})
+			continue
+		}
 		out = append(out, w.agentSteps(n, b, mutant)...)
 		out = append(out, w.replicaSteps(n, b, mutant)...)
+		if w.spent.powers < b.PowerCut {
+			out = append(out, step{kind: cutPower, n: n})
+		}
 	}
 	if w.link.up {
 		if !w.link.resynced && !w.reps[w.link.source].dead && w.regs[1-w.link.source].Record.Promised <= w.link.epoch {
@@ -80,8 +92,11 @@ func (w *world) agentSteps(n uint8, b Bounds, mutant Mutant) (out []step) {
 	add(may && w.wantsShrink(n), shrink)
 	add(may && r.dead && w.feeds(n) && p.Chosen().Set == arbiter.Both && !w.undecided(n), yield)
 	add(may && r.reign != 0 && !r.dead && (r.ready || mutant == GrowEarly && w.feeds(n)), grow)
-	add(w.regs[2].Record.Fresh && p.State() == reign.Reigning, hearFresh)
-	add(w.spent.restarts < b.AgentRestarts, restartAgent)
+	add(w.third[n] != 0 && w.regs[w.third[n]].Record.Fresh && p.State() == reign.Reigning, hearFresh)
+	add(w.spent.restarts < b.AgentRestarts || w.later && n == 1, restartAgent)
+	add(b.Arbiter > Never && w.spare(n) && !w.undecided(n) && p.Chosen().Set == arbiter.Both && p.Rule().Third != w.identity(int(n)), changeRule)
+	add(w.mayAssure(n), assure)
+	add(w.spent.shots < b.Shots && p.Proves(), shoot)
 	add(p.Superseded() && p.State() != reign.Idle, letGo)
 	add(p.State() == reign.Reigning && w.mayPromote(n), promote)
 	add(r.reign != 0 && p.Epoch() == r.reign && p.Chosen().Newer(r.chosen), tell)
@@ -101,7 +116,7 @@ func (w *world) replicaSteps(n uint8, b Bounds, mutant Mutant) (out []step) {
 			out = append(out, step{kind: complete, n: n, a: bit})
 		}
 	}
-	if !w.link.up && !r.dead && w.regs[1-n].Record.Promised <= r.reign {
+	if !w.link.up && !r.dead && !w.off[1-n] && w.regs[1-n].Record.Promised <= r.reign {
 		out = append(out, step{kind: connect, n: n})
 	}
 	if w.feeds(n) && w.link.resynced && !r.ready && !r.dead && r.data&^r.onPeer == 0 {
@@ -118,8 +133,11 @@ func (w *world) replicaSteps(n uint8, b Bounds, mutant Mutant) (out []step) {
 
 // deliveries lists the messages that may arrive.
 func (w *world) deliveries() (out []step) {
-	for v := range uint8(3) {
+	for v := range uint8(len(w.regs)) {
 		for e := range uint8(epochs) {
+			if v < 2 && w.off[v] {
+				break
+			}
 			if w.prepares[v]&(1<<e) != 0 {
 				out = append(out, step{deliverPrepare, v, e, 0})
 			}
@@ -130,6 +148,9 @@ func (w *world) deliveries() (out []step) {
 			}
 		}
 		for n := range uint8(2) {
+			if v == another {
+				break
+			}
 			if w.promises[n][v].epoch != 0 {
 				out = append(out, step{deliverPromise, n, v, 0})
 			}
@@ -148,6 +169,13 @@ func (w *world) deliveries() (out []step) {
 		}
 	}
 	return out
+}
+
+// mayAssure reports whether n's agent, which reigns, has something to tell the
+// peer's, or hears of it.
+func (w *world) mayAssure(n uint8) bool {
+	p := &w.props[n]
+	return !w.off[1-n] && w.reps[n].reign != 0 && p.Epoch() == w.reps[n].reign && p.Chosen().Rule.Alone() && p.Chosen().Newer(w.props[1-n].Assured())
 }
 
 // feeds reports whether n replicates to its peer now.
@@ -182,7 +210,7 @@ func (w *world) undecided(n uint8) bool {
 // spare keeps two versions free within the bits: for a lost witness' return.
 func (w *world) spare(n uint8) bool {
 	pending, _ := w.props[n].Pending()
-	return max(pending.Version, w.props[n].Chosen().Version) < maxVersions
+	return max(pending.Version, w.props[n].Chosen().Version) < w.versions
 }
 
 func (w *world) nextEpoch(n uint8) arbiter.Epoch {
@@ -200,6 +228,10 @@ var texts = map[kind]string{
 	again:    "node %d's agent repeats its questions",
 	shrink:   "node %d's agent proposes the set {%[1]d}",
 	grow:     "node %d's agent proposes the set {0 1}",
+	assure:   "node %d's agent assures the peer of the chosen set",
+	shoot:    "node %[1]d has its peer's power cut, and it is proved",
+	cutPower: "node %d loses its power",
+	switchOn: "node %d is switched on",
 	yield:    "node %[1]d's agent proposes the set without node %[1]d",
 	failDisk: "the disk of node %d fails",
 	letGo:    "node %d lets its lost reign go",
@@ -210,6 +242,7 @@ var texts = map[kind]string{
 	write:    "the application writes at node %d",
 	campaign: "node %d campaigns",
 
+	changeRule:   "node %d's agent proposes another third voter",
 	hearFresh:    "node %d's agent hears that the witness lost its memory",
 	restartAgent: "node %d's agent restarts",
 	becomeReady:  "node %d's replica is ready to take the peer back",
@@ -223,8 +256,8 @@ func (w *world) words(st step) string {
 	case deliverPrepare:
 		return fmt.Sprintf("voter %d gets the campaign for epoch %d", st.n, st.a+firstEpoch)
 	case deliverAccept:
-		p := proposalOf(arbiter.Epoch(st.a+firstEpoch), st.b)
-		return fmt.Sprintf("voter %d gets the proposal epoch %d version %d set %02b", st.n, p.Epoch, p.Version, p.Set)
+		p := w.proposalOf(arbiter.Epoch(st.a+firstEpoch), st.b)
+		return fmt.Sprintf("voter %d gets the proposal epoch %d version %d set %02b rule %d of %d", st.n, p.Epoch, p.Version, p.Set, p.Rule.Change, int32(p.Rule.Third))
 	case deliverPromise:
 		return fmt.Sprintf("node %d gets the promise (or refusal) of voter %d", st.n, st.a)
 	case deliverRecorded:

@@ -23,7 +23,11 @@ func (w *world) takeAgent(st step, mutant Mutant) {
 	switch st.kind {
 	case campaign:
 		w.spent.campaigns++
-		w.send(n, p.Campaign(w.nextEpoch(st.n), w.regs[st.n].Record.Accepted), mutant)
+		own := w.regs[st.n].Record.Accepted
+		if mutant == AssuredOfOlder && p.Assured().Version != 0 {
+			own = p.Assured()
+		}
+		w.send(n, p.Campaign(w.nextEpoch(st.n), own), mutant)
 	case again:
 		w.send(n, p.Retry(), mutant)
 	case shrink:
@@ -34,11 +38,15 @@ func (w *world) takeAgent(st step, mutant Mutant) {
 		w.send(n, p.Grow(), mutant)
 	case hearFresh:
 		if w.spare(st.n) {
-			w.send(n, p.Heard(arbiter.Witness, w.regs[2].Record), mutant)
+			w.send(n, p.Heard(arbiter.Witness, w.regs[w.third[st.n]].Record), mutant)
 		}
 	case restartAgent:
-		w.spent.restarts++
-		*p = reign.New(n, true)
+		if w.later && n == 1 {
+			w.later, w.third[1] = false, w.third[0]
+		} else {
+			w.spent.restarts++
+		}
+		*p = reign.New(n, w.identity(int(n)))
 		if own := w.regs[n].Record; w.reps[n].reign != 0 && own.Promised <= w.reps[n].reign {
 			w.send(n, p.Resume(own), mutant)
 			if w.reps[n].dead && mutant != CountFailedDisk {
@@ -49,10 +57,39 @@ func (w *world) takeAgent(st step, mutant Mutant) {
 	case yield:
 		w.spent.changes++
 		w.send(n, p.Yield(), mutant)
+	case changeRule:
+		w.send(n, p.Change(w.identity(int(n))), mutant)
+	case assure:
+		if mutant != KeepProof {
+			w.props[0].PeerOff(false)
+			w.props[1].PeerOff(false)
+		}
+		w.props[1-n].Assure(p.Chosen())
+	case shoot:
+		w.shoot(st.n, mutant)
 	case letGo:
 		p.Abandon()
 		w.demote(st.n)
 	}
+}
+
+// shoot has the peer's power cut, and gives n the proof.
+func (w *world) shoot(n uint8, mutant Mutant) {
+	w.spent.shots++
+	if !w.lies && !w.off[1-n] {
+		w.cutPower(1 - n)
+	}
+	w.send(arbiter.NodeID(n), w.props[n].PeerOff(true), mutant)
+}
+
+// cutPower ends everything of a box that is not on its disk.
+func (w *world) cutPower(n uint8) {
+	if w.link.up {
+		w.reps[w.link.source].ready, w.link = false, link{}
+	}
+	w.demote(n)
+	w.off[n], w.props[n] = true, reign.New(arbiter.NodeID(n), w.identity(int(n)))
+	w.promises[n], w.recorded[n] = [3]promise{}, [3]recorded{}
 }
 
 // demote loses what a replica does not keep on its disk.
@@ -75,12 +112,15 @@ func (w *world) takeMessage(st step, mutant Mutant) {
 			return
 		}
 		reply := w.vote(st.n, epoch, mutant)
-		w.promises[epoch.Owner()][st.n] = promise{epoch: epoch, ok: reply.OK, record: reply.Record}
+		if w.deaf(st.n, epoch) {
+			return
+		}
+		w.promises[epoch.Owner()][min(st.n, witness)] = promise{epoch: epoch, ok: reply.OK, record: reply.Record}
 		if arbiter.NodeID(st.n) == epoch.Owner() { // on one box the answer comes at once, or the agent dies
 			w.takeMessage(step{deliverPromise, st.n, st.n, 0}, mutant)
 		}
 	case deliverAccept:
-		w.record(st.n, proposalOf(epoch, st.b), mutant)
+		w.record(st.n, w.proposalOf(epoch, st.b), mutant)
 		if arbiter.NodeID(st.n) == epoch.Owner() {
 			w.takeMessage(step{deliverRecorded, st.n, st.n, 0}, mutant)
 		}
@@ -97,6 +137,13 @@ func (w *world) takeMessage(st step, mutant Mutant) {
 	}
 }
 
+// deaf reports that nobody hears voter's answer: the owner is off, or asks another
+// third voter now.
+func (w *world) deaf(voter uint8, epoch arbiter.Epoch) bool {
+	owner := epoch.Owner()
+	return w.off[owner] || voter >= witness && voter != w.third[owner]
+}
+
 // vote asks voter to promise epoch; the blind one does not see its own set.
 func (w *world) vote(voter uint8, epoch arbiter.Epoch, mutant Mutant) arbiter.PrepareReply {
 	reg := &w.regs[voter]
@@ -104,8 +151,14 @@ func (w *world) vote(voter uint8, epoch arbiter.Epoch, mutant Mutant) arbiter.Pr
 	if mutant == BlindVote && held.Version != 0 {
 		reg.Record.Accepted.Set = arbiter.Both
 	}
+	if own := w.props[epoch.Owner()].Assured(); mutant == AssuredOfOlder && voter == uint8(epoch.Owner()) && own.Version != 0 {
+		reg.Record.Accepted = own
+	}
 	reply, _ := reg.Prepare(0, epoch, w.known[epoch-firstEpoch])
 	reg.Record.Accepted = held
+	if mutant == CountGivenUp && voter >= witness {
+		reply.Record.Accepted.Rule = w.regs[epoch.Owner()].Record.Accepted.Rule
+	}
 	return reply
 }
 
@@ -142,7 +195,13 @@ func (w *world) record(voter uint8, p arbiter.Accepted, mutant Mutant) {
 	if reply.OK && p.Set == arbiter.Both && p.Newer(w.offered) {
 		w.offered = p
 	}
-	w.recorded[owner][voter] = recorded{proposal: p, ok: reply.OK, record: reply.Record, volatile: voter == owner && rep.dead && mutant != CountFailedDisk}
+	if w.deaf(voter, p.Epoch) {
+		return
+	}
+	if mutant == ChangeUnasked && voter == owner && reply.OK && w.props[owner].Rule() != p.Rule {
+		w.recorded[owner][1-owner] = recorded{proposal: p, ok: true, record: reply.Record}
+	}
+	w.recorded[owner][min(voter, witness)] = recorded{proposal: p, ok: reply.OK, record: reply.Record, volatile: voter == owner && rep.dead && mutant != CountFailedDisk}
 }
 
 func (w *world) takeReplica(st step, mutant Mutant) {
@@ -171,6 +230,14 @@ func (w *world) takeReplica(st step, mutant Mutant) {
 	case failDisk:
 		w.spent.disks++
 		r.dead, r.ready, w.kept[st.n] = true, false, w.regs[st.n]
+	case cutPower:
+		w.spent.powers++
+		w.cutPower(st.n)
+	case switchOn:
+		w.off[st.n] = false
+		if mutant == AssuredBefore {
+			w.props[st.n].Assure(w.regs[st.n].Record.Accepted)
+		}
 	case loseWitness:
 		w.spent.losses++
 		fresh := mutant != WitnessForgets && mutant != ReturnedWitness
