@@ -100,7 +100,7 @@ func (c *Cluster) cutPower(ctx context.Context, node string, box container.Inspe
 	if cut.Loss, err = c.cutDrive(ctx, node, drive); err != nil {
 		return cut, fmt.Errorf("cut power of %s: %w", node, err)
 	}
-	if err := c.waitOff(ctx, box.ID, hangLimit); err != nil {
+	if err := c.waitDead(ctx, node, box.ID, drive == nil); err != nil {
 		if cut.Aborted, err = fuseconn.Abort(connections...); err != nil {
 			return cut, fmt.Errorf("cut power of %s: it hangs: %w", node, err)
 		}
@@ -136,6 +136,27 @@ func (c *Cluster) darken(node string) error {
 		}
 	}
 	return nil
+}
+
+// dropAgain is how often a drive that keeps its power drops what waits in it.
+const dropAgain = 200 * time.Millisecond
+
+// waitDead waits until a killed box is off. What its kernel had queued in front of a
+// disk that does not answer comes after what was dropped at first, and would keep the
+// box from dying.
+func (c *Cluster) waitDead(ctx context.Context, node, id string, powered bool) error {
+	if !powered {
+		return c.waitOff(ctx, id, hangLimit)
+	}
+	for end := time.Now().Add(hangLimit); ; {
+		err := c.waitOff(ctx, id, dropAgain)
+		if err == nil || ctx.Err() != nil || time.Now().After(end) {
+			return err
+		}
+		if _, err := c.cutDrive(ctx, node, nil); err != nil {
+			return err
+		}
+	}
 }
 
 func (c *Cluster) waitOff(ctx context.Context, id string, limit time.Duration) error {

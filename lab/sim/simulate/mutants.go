@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"gemel/lab/patch"
 )
 
 // mutant is a mistake that the simulation must find. It is made by replacing
@@ -105,39 +106,9 @@ func (m *mutant) play(ctx context.Context, dir string, o options) (string, error
 // overlay writes the patched files and the description of them that the go
 // command takes.
 func (m *mutant) overlay(dir string) (string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	text := map[string]string{}
+	var changes []patch.Change
 	for _, c := range m.changes {
-		if _, have := text[c.file]; !have {
-			b, err := os.ReadFile(c.file)
-			if err != nil {
-				return "", fmt.Errorf("run it in the root of the repository: %w", err)
-			}
-			text[c.file] = string(b)
-		}
-		if n := strings.Count(text[c.file], c.old); n != 1 {
-			return "", fmt.Errorf("the text to replace is %d times in %s, not once; bring the mutant up to date:\n%s", n, c.file, c.old)
-		}
-		text[c.file] = strings.Replace(text[c.file], c.old, c.new, 1)
+		changes = append(changes, patch.Change{File: c.file, Old: c.old, New: c.new})
 	}
-	replace := map[string]string{}
-	for file, s := range text {
-		from, err := filepath.Abs(file)
-		if err != nil {
-			return "", err
-		}
-		to := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
-		if err := os.WriteFile(to, []byte(s), 0o644); err != nil {
-			return "", err
-		}
-		replace[from] = to
-	}
-	b, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "overlay.json")
-	return path, os.WriteFile(path, b, 0o644)
+	return patch.Overlay(dir, changes)
 }

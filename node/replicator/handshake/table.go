@@ -169,7 +169,8 @@ func isRestored(m *meeting) Verdict {
 	}
 	return refuse(OlderRestored,
 		fmt.Sprintf("the replica on node %d is older than when the two last met: a backup or a snapshot of its device was put back", old),
-		"run `gemel volume invalidate NAME` on that node to fill it from the other, or `gemel resolve NAME` to keep it")
+		"run `gemel volume invalidate NAME` on that node and `gemel volume connect NAME` on the other to fill it from there, "+
+			"or `gemel resolve NAME` to keep it")
 }
 
 func isKept(m *meeting) Verdict {
