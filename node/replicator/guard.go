@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gemel/node/config"
+	"gemel/node/replicator/control"
 	"gemel/node/vip"
 )
 
@@ -17,13 +18,22 @@ const guardEvery = 50 * time.Millisecond
 // guard drops the addresses of a volume whose lease ran out. The agent does so itself, unless it hangs or is gone:
 // then this box would go on answering for an address that another one needs, with services that hang on held I/O.
 // An agent that lives and keeps its reign puts the addresses back.
+//
+// A replicator that starts finds addresses of a reign that ended with its predecessor, when the agent died as well and does
+// not come back: for them there is no lease that could run out. They are dropped if nobody has made the volume Primary for
+// settled.
 type guard struct {
 	volume    string
 	addresses []vip.Address
-	over      func() bool // the volume is Primary here and its lease ran out
+	over      func() bool                       // the volume is Primary here and its lease ran out
+	primary   func() bool                       // the volume is Primary here
+	present   func([]vip.Address) []vip.Address // which are on this box
+	settled   time.Duration                     // from the first look; after that agents have done with what they found
 	drop      func([]vip.Address) error
 	note      func(volume string, err error)
 
+	begun   time.Time // first look; zero: none
+	checked bool      // leftovers were looked for
 	dropped time.Time // zero: the lease holds
 }
 
@@ -31,6 +41,7 @@ type guard struct {
 const dropAgain = time.Second
 
 func (g *guard) look(now time.Time) {
+	g.lookForLeftovers(now)
 	if !g.over() {
 		g.dropped = time.Time{}
 		return
@@ -42,6 +53,22 @@ func (g *guard) look(now time.Time) {
 	g.dropped = now
 	if err := g.drop(g.addresses); err != nil || first {
 		g.note(g.volume, err)
+	}
+}
+
+func (g *guard) lookForLeftovers(now time.Time) {
+	if g.begun.IsZero() {
+		g.begun = now
+	}
+	if g.checked || now.Sub(g.begun) < g.settled {
+		return
+	}
+	g.checked = true
+	if g.primary() {
+		return // whatever is there belongs to this reign
+	}
+	if left := g.present(g.addresses); len(left) > 0 {
+		g.note(g.volume, g.drop(left))
 	}
 }
 
@@ -76,8 +103,12 @@ func (d *daemon) guards() (guards []*guard) {
 			v, err := s.running()
 			return err == nil && v.LeaseOver()
 		}
-		guards = append(guards, &guard{volume: s.conf.Name, addresses: addresses, over: over, drop: manager.DropAll,
-			note: d.noteGuard})
+		primary := func() bool {
+			v, err := s.running()
+			return err == nil && v.State().Role == control.Primary
+		}
+		guards = append(guards, &guard{volume: s.conf.Name, addresses: addresses, over: over, primary: primary,
+			present: vip.Present, settled: 2 * d.cfg.Timing.Lease, drop: manager.DropAll, note: d.noteGuard})
 	}
 	return guards
 }
@@ -93,8 +124,8 @@ func guarded(conf *config.Volume) (list []vip.Address) {
 
 func (d *daemon) noteGuard(volume string, err error) {
 	if err != nil && !errors.Is(err, vip.ErrFixed) {
-		d.log.Error("the lease ran out, and the addresses could not be dropped", "volume", volume, "reason", err)
+		d.log.Error("this node has no lease, and the addresses could not be dropped", "volume", volume, "reason", err)
 		return
 	}
-	d.log.Warn("the lease ran out: the addresses are dropped, whatever the agent does", "volume", volume)
+	d.log.Warn("this node has no lease: the addresses are dropped, whatever the agent does", "volume", volume)
 }

@@ -231,6 +231,16 @@ func (m *Manager) DropAll(list []Address) error {
 	return errors.Join(errs...)
 }
 
+// Present returns those of the list that are on their interfaces, whoever put them there.
+func Present(list []Address) (here []Address) {
+	for _, a := range list {
+		if present, err := find(a); err == nil && present {
+			here = append(here, a)
+		}
+	}
+	return here
+}
+
 // Holds reports whether this box answers for the address: it was claimed, and
 // it is on its interface now.
 func (m *Manager) Holds(ip netip.Addr) bool {

@@ -272,6 +272,9 @@ func TestLeftoverIsDropped(t *testing.T) {
 	must(t, err)
 	a := Address{ip4, "near"}
 	must(t, add(link, a))
+	if here := Present([]Address{{ip6, "near"}, a}); len(here) != 1 || here[0] != a {
+		t.Errorf("present: %v, want %v", here, a)
+	}
 	must(t, New(nil).Drop(a))
 	if present, err := find(a); present || err != nil {
 		t.Errorf("the leftover is still there (%v)", err)
