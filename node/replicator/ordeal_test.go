@@ -105,6 +105,29 @@ func (o *ordeal) join() {
 	})
 }
 
+// together does what the agents would where a busy machine lost the connection for a
+// while: it lets the Primary go on alone, and takes the peer in again. It reports
+// whether both are in the set; only then is a take-over by the peer right.
+func (o *ordeal) together() bool {
+	o.Helper()
+	p := o.node[o.primary]
+	states, err := p.client.State(o.Context())
+	switch {
+	case err != nil:
+		o.Fatal(err)
+	case states[0].WantShrink && o.reign.Set == arbiter.Both:
+		o.Log("the connection was lost; the Primary goes on alone")
+		o.reign.Version, o.reign.Set = o.reign.Version+1, arbiter.Only(arbiter.NodeID(o.primary))
+		p.accept(o.T, o.reign)
+		if err := p.client.Chosen(o.Context(), control.ChosenRequest{Volume: "data", Chosen: o.reign}); err != nil {
+			o.Fatal(err)
+		}
+	case o.reign.Set != arbiter.Both:
+		o.join()
+	}
+	return o.reign.Set == arbiter.Both
+}
+
 // rule makes a node Primary alone: of a new reign, or, on the same node, again of
 // the old one.
 func (o *ordeal) rule(node int) {
@@ -171,7 +194,7 @@ func (o *ordeal) crash(deaf bool) *proof.Ledger {
 			return errors.Join(err, ignore(d.Close()))
 		}))
 	}
-	o.eventually("enough is acknowledged", func() bool { return l.Acked() >= ledgerWrites })
+	o.eventually("enough is acknowledged by both", func() bool { return o.together() && l.Acked() >= ledgerWrites })
 	if deaf {
 		peer := o.node[1-o.primary]
 		_ = peer.cmd.Process.Signal(unix.SIGSTOP) // it runs
@@ -330,7 +353,7 @@ func (o *ordeal) end() {
 
 func (o *ordeal) eventually(what string, ok func() bool) {
 	o.Helper()
-	for end := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			o.Fatalf("waited in vain until %s", what)
 		}
