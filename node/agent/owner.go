@@ -155,9 +155,10 @@ func (o *owner) note(kind, text, reason string, fields ...string) {
 func (o *owner) tell(n failover.Note) {
 	switch n.Kind {
 	case "link.up", "carrier.up", "peer.alive", "failure.minor", "failure.major":
-		if !o.speaks {
-			return
+		if o.speaks {
+			o.diary.keepNote("", n)
 		}
+		return
 	}
 	o.diary.keepNote(o.name, n)
 }

@@ -93,6 +93,10 @@ func judgeVolume(v *verdict, s *api.Status, vol *api.Volume) {
 	case vol.Connection == control.Connected && len(vol.InSyncBy) == 1:
 		v.add(degraded, "only %s holds every write of %s", vol.InSyncBy[0], vol.Name)
 	}
+	judgeServices(v, vol)
+}
+
+func judgeServices(v *verdict, vol *api.Volume) {
 	if vol.Impaired != "" {
 		v.add(degraded, "%s is served without all of its services", vol.Name)
 	}
