@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"gemel/node/arbiter"
 	"gemel/node/arbiter/ballot"
 	"gemel/node/arbiter/etcd"
 	"gemel/node/config"
@@ -24,6 +25,19 @@ type etcdVoter struct{ *etcd.Voter }
 
 func (v etcdVoter) Votes(ctx context.Context, votes []ballot.Vote, answer ballot.Answer) error {
 	return ballot.Cast(ctx, v.Voter, votes, ballot.NoCode, answer)
+}
+
+// Records returns the registers of volumes.
+func (v etcdVoter) Records(ctx context.Context, volumes []string) (map[string]arbiter.Record, error) {
+	all := map[string]arbiter.Record{}
+	for _, volume := range volumes {
+		r, err := v.Record(ctx, volume)
+		if err != nil {
+			return nil, err
+		}
+		all[volume] = r
+	}
+	return all, nil
 }
 
 // dialEtcd makes the client; whether etcd answers is seen later, as with every voter.

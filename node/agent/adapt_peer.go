@@ -31,7 +31,7 @@ func (w witnessClient) Ping(ctx context.Context) error {
 }
 
 // Records returns the witness' registers by volume.
-func (w witnessClient) Records(ctx context.Context) (map[string]arbiter.Record, error) {
+func (w witnessClient) Records(ctx context.Context, _ []string) (map[string]arbiter.Record, error) {
 	s, err := w.Status(ctx)
 	all := map[string]arbiter.Record{}
 	for _, r := range s.Records {

@@ -26,7 +26,7 @@ type stander interface{ Standing() failover.Standing }
 
 // recorder is a third voter that can tell its registers without a vote.
 type recorder interface {
-	Records(ctx context.Context) (map[string]arbiter.Record, error)
+	Records(ctx context.Context, volumes []string) (map[string]arbiter.Record, error)
 }
 
 // standing is this node's part of a rehearsal, with what only a replicator knows.
@@ -181,7 +181,7 @@ func (a *Agent) records(ctx context.Context) map[string]arbiter.Record {
 	if !ok {
 		return nil
 	}
-	all, err := r.Records(ctx)
+	all, err := r.Records(ctx, a.volumeNames())
 	if err != nil {
 		return nil
 	}
@@ -233,8 +233,11 @@ func (a *Agent) thirdRecord(volume string, s *rehearsal.Stage, records map[strin
 	if !reached {
 		return nil
 	}
-	if told, ok := records[volume]; ok {
-		newest = told
+	if records != nil {
+		told, known := records[volume]
+		if newest = told; !known {
+			newest = arbiter.Record{Fresh: true}
+		}
 	}
 	return &newest
 }

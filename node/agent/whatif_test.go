@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -109,6 +110,36 @@ func TestWhatIf(t *testing.T) {
 	if w = s.rehearse(t, api.WhatIfQuery{What: api.WhatIfLoseWitness}); w.After != "server1" || !strings.Contains(w.Not[len(w.Not)-1].Why, "2 votes of 3") {
 		t.Errorf("lose the witness: %+v", w)
 	}
+}
+
+// TestWhatIfAsksTheThirdVoter: what it recorded counts, not what a stale node that is
+// alone remembers.
+func TestWhatIfAsksTheThirdVoter(t *testing.T) {
+	s := rehearsed(t)
+	alone := failover.View{Role: failover.RoleSecondary, Peer: failover.PeerView{Alive: false}}
+	s.owner.machine = inRole{role: failover.RoleSecondary, view: alone}
+	s.owner.publish()
+	s.change(func(v *control.VolumeState) {
+		v.Role, v.Connection, v.Chosen = control.Secondary, control.Connecting, arbiter.Accepted{}
+	})
+	q := api.WhatIfQuery{What: api.WhatIfKill, Node: "server2"}
+	if w := s.rehearse(t, q); w.After != "server1" {
+		t.Errorf("in sync and with a voter that cannot tell: %+v", w)
+	}
+	s.agent.witness = remembering{s.agent.witness, arbiter.Record{Promised: 3, Accepted: arbiter.Accepted{Epoch: 3, Version: 1, Set: arbiter.Only(1)}}}
+	if w := s.rehearse(t, q); w.After != "" || len(w.Not) != 1 || !strings.Contains(w.Not[0].Why, "not current") {
+		t.Errorf("stale: %+v", w)
+	}
+}
+
+// remembering is a third voter that tells its register.
+type remembering struct {
+	Witness
+	record arbiter.Record
+}
+
+func (r remembering) Records(context.Context, []string) (map[string]arbiter.Record, error) {
+	return map[string]arbiter.Record{"data": r.record}, nil
 }
 
 func TestWhatIfSaysWhyNot(t *testing.T) {

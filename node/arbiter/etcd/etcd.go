@@ -167,6 +167,15 @@ func (v *Voter) read(ctx context.Context, volume string) (held, error) {
 	return h, nil
 }
 
+// Record returns a volume's register without a vote; Fresh when there is none.
+func (v *Voter) Record(ctx context.Context, volume string) (arbiter.Record, error) {
+	h, err := v.read(ctx, volume)
+	if err != nil {
+		return arbiter.Record{}, fmt.Errorf("the register of volume %s in etcd: %w", volume, err)
+	}
+	return h.register.Record, nil
+}
+
 // left is how long an etcd lease still runs; only a hint for when to ask again, so what is not known is short.
 func (v *Voter) left(ctx context.Context, id clientv3.LeaseID) time.Duration {
 	ttl, err := v.store.TimeToLive(ctx, id)

@@ -127,6 +127,12 @@ func TestAWholeReign(t *testing.T) {
 	if r := accept(t, a, "data", set); r.OK {
 		t.Errorf("an old reign records a set: %+v", r)
 	}
+	if r, err := a.Record(t.Context(), "data"); err != nil || r.Promised != second || r.Accepted != both {
+		t.Errorf("the register without a vote: %+v, %v", r, err)
+	}
+	if r, err := a.Record(t.Context(), "other"); err != nil || !r.Fresh {
+		t.Errorf("the register of a volume that nobody asked about: %+v, %v", r, err)
+	}
 	if err := a.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
