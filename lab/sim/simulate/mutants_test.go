@@ -19,7 +19,7 @@ func TestMutantsFit(t *testing.T) {
 }
 
 func TestMutantThatDoesNotFitIsLoud(t *testing.T) {
-	m := mutant{"nothing", []change{{"go.mod", "no such text", ""}}}
+	m := mutant{"nothing", []change{{"go.mod", "no such text", ""}}, ""}
 	t.Chdir("../../..")
 	if _, err := m.overlay(t.TempDir()); err == nil || !strings.Contains(err.Error(), "0 times") {
 		t.Errorf("%v", err)
