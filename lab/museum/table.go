@@ -81,8 +81,8 @@ var exhibits = []exhibit{
 		New: "s := VerifyState{Running: w[0]&1 != 0, Repair: w[0]&2 != 0, Paused: w[0]&4 != 0,"}}},
 	{number: 39, room: "./node/failover/reign", bug: []patch.Change{{
 		File: "node/failover/reign/reign.go", Old: "func (p *Proposer) Mute() { p.mute = true }", New: "func (p *Proposer) Mute() {}"}}},
-	{number: 41, room: "./node/replicator/volume", run: "TestBadBlocksOfZeroesAreMended", bug: []patch.Change{{
-		File: "node/replicator/volume/send.go", Old: "case pay.blank && m.Kind == core.ResyncData:", New: "case pay.blank:"}}},
+	{number: 41, why: "with the mistake back its test waits for minutes before it fails: " +
+		"go test ./node/replicator/volume -run TestBadBlocksOfZeroesAreMended"},
 	{number: 44, room: "./lab/cluster", run: "TestOrphansBelongToOneLab", bug: []patch.Change{{
 		File: "lab/cluster/orphans.go", Old: "\tcase lab == \"\":\n", New: "\tcase true:\n"}}},
 }

@@ -93,11 +93,24 @@ func (p picker) step() Step {
 		},
 		func() Step { return Step{Verb: "pause-process", Args: []string{p.of(servers), "replicator"}} },
 		func() Step { return Step{Verb: "kill-process", Args: []string{"witness", "witness"}} },
+		func() Step { return Step{Verb: "slow-disk", Args: append([]string{p.of(servers)}, p.slowness()...)} },
+		func() Step { return Step{Verb: "fill-memory", Args: []string{p.of(servers)}} },
+		func() Step { return Step{Verb: "break-bmc", Args: append([]string{p.of(servers)}, p.powerFault()...)} },
 		func() Step {
 			return Step{Verb: "exec", Args: []string{p.of(servers), "--", "gemel", "switchover", "--timeout", "10s", "data"}}
 		},
 	}
 	return choices[p.IntN(len(choices))]()
+}
+
+// slowness does not last: a disk that fails or hangs for good is given up, and comes back
+// only with its box, which healing does not see to.
+func (p picker) slowness() []string {
+	return [][]string{{"--latency", "5ms"}, {"--latency", "60ms"}, {"--factor", "20"}}[p.IntN(3)]
+}
+
+func (p picker) powerFault() []string {
+	return [][]string{{"--fail"}, {"--lie"}, {"--slow", "3s"}}[p.IntN(3)]
 }
 
 func (p picker) direction() []string {

@@ -28,8 +28,13 @@ func TestASeedIsAWalk(t *testing.T) {
 			}
 		}
 	}
-	if len(verbs) < 11 {
+	if len(verbs) < 14 {
 		t.Errorf("300 rounds use only %v", verbs)
+	}
+	for _, verb := range []string{"slow-disk", "fill-memory", "break-bmc"} {
+		if !verbs[verb] {
+			t.Errorf("no round uses %s", verb)
+		}
 	}
 	if reflect.DeepEqual(Round(7, 1), Round(8, 1)) && reflect.DeepEqual(Round(7, 2), Round(8, 2)) {
 		t.Error("another seed is the same walk")
