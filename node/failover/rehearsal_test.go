@@ -39,7 +39,7 @@ func states() int {
 	if n, err := strconv.Atoi(os.Getenv("GEMEL_WALKS")); err == nil {
 		return n
 	}
-	return 60
+	return 30
 }
 
 // TestRehearsalTellsWhatHappens: for random states of a pair and random faults, what is
