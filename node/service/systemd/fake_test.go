@@ -98,12 +98,6 @@ func (f *fake) asked() []string {
 	return append([]string(nil), f.calls...)
 }
 
-func (f *fake) state() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.unit["ActiveState"].(string)
-}
-
 // up makes the unit run; f.mu is held.
 func (f *fake) up() {
 	f.starts++
