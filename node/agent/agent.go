@@ -287,8 +287,25 @@ func (o *owner) leave(ctx context.Context) {
 	}
 	o.releases.Wait()
 	o.handOver.Wait()
-	if was && left == nil {
+	switch {
+	case was && left == nil:
 		o.linger(ctx)
+	case !was:
+		o.lingerInSet(ctx)
+	}
+}
+
+// lingerInSet keeps a Secondary's vote at hand until the Primary has taken it out of
+// the set, where without a third voter nobody else could vote for that.
+func (o *owner) lingerInSet(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lingerWait)
+	defer cancel()
+	for ctx.Err() == nil {
+		view, heard := o.view.Load(), o.heard.Load()
+		if !view.Arbiter.Rule.Alone() || !view.Peer.Alive || heard == nil || heard.Role != rolePrimary || !heard.Chosen.Set.Has(o.self) {
+			return
+		}
+		pause(ctx, tickEvery)
 	}
 }
 

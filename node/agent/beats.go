@@ -201,7 +201,7 @@ func (o *owner) hear(b *api.Beat, word api.BeatVolume, changed bool) {
 		Boot: b.Boot, Primary: word.Role == rolePrimary, Serving: word.Serving, Leaving: word.Leaving,
 		Epoch: word.Epoch, Chosen: word.Chosen, Fit: word.Fit, AddressNIC: word.AddressNIC,
 		MayLack: word.MayLack, Standby: word.Standby, ServicesFailed: word.ServicesFailed, Impaired: word.Impaired,
-		Assures: word.Assures, Third: word.Third, Speaks: word.Version != 0}}
+		Assures: word.Assures, Third: word.Third, Speaks: word.Version != 0, Going: word.Going}}
 	if changed {
 		o.box.post(ev)
 		return
@@ -225,7 +225,7 @@ func (o *owner) word(stopping bool) api.BeatVolume {
 		w.Role = rolePrimary
 	}
 	w.Unformatted = o.course.unformatted() != nil
-	w.Assures, w.Third = view.Assures, view.Arbiter.Wanted
+	w.Assures, w.Third, w.Going = view.Assures, view.Arbiter.Wanted, stopping
 	if state != nil {
 		w.Disk, w.MayLack = state.Disk, state.MayLack
 		w.Fit = !stopping && fit(view.Role, state)

@@ -191,6 +191,8 @@ type BeatVolume struct {
 	// Assures is the start of the receiver's agent to which the sender, as Primary,
 	// says that Chosen is chosen; empty: it does not.
 	Assures string `json:"assures,omitempty"`
+	// Going: the sender's agent stops, and its vote goes with it.
+	Going bool `json:"going,omitempty"`
 	// Third is the third voter in the sender's configuration.
 	Third arbiter.Third `json:"third"`
 }

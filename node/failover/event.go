@@ -144,6 +144,7 @@ type PeerReport struct {
 	// Third is the third voter in the peer's configuration; Speaks: it told so.
 	Third  arbiter.Third
 	Speaks bool
+	Going  bool // its agent stops, and its vote goes with it
 }
 
 // ReplicaReport is the local replica, reduced to what decisions need.

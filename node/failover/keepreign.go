@@ -131,7 +131,7 @@ func (m *Machine) adjustSet() {
 		switch {
 		case m.replica.MayYield:
 			m.send(m.prop.Yield())
-		case m.replica.WantShrink || m.leavesPeerOut():
+		case m.replica.WantShrink || m.leavesPeerOut() || m.peerGoes():
 			m.send(m.prop.Shrink())
 		case m.mayGrow():
 			m.send(m.prop.Grow())
@@ -149,7 +149,7 @@ func (m *Machine) adjustSet() {
 // mayGrow takes the peer back only under a lease that has some time left: from
 // the moment the set holds both, losing the lease means letting go.
 func (m *Machine) mayGrow() bool {
-	return m.replica.ReadyToGrow && m.role != RoleLeaving && m.det.alive &&
+	return m.replica.ReadyToGrow && m.role != RoleLeaving && m.det.alive && !m.peerGoes() &&
 		m.prop.Chosen().Set == arbiter.Only(m.cfg.Self) && m.lease.Until()-m.now > m.cfg.Lease/2
 }
 

@@ -108,6 +108,12 @@ func (m *Machine) leavesPeerOut() bool {
 	return m.prop.Rule().Alone() && m.cfg.Fences && !m.det.alive && m.needsLease() && m.now >= m.lease.Until()+silentAgent
 }
 
+// peerGoes reports whether the peer's agent stops in good order. Without a third voter the
+// peer is taken out of the set while it can still vote for that; later it would have to be shot.
+func (m *Machine) peerGoes() bool {
+	return m.prop.Rule().Alone() && m.det.alive && m.peer.Going && !m.peer.Primary
+}
+
 func (m *Machine) leaseLost() string {
 	why := "the lease ran out: " + m.othersNamed()
 	if m.prop.Rule().Alone() && m.shotError != "" {

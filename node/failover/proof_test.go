@@ -58,6 +58,28 @@ func TestProofLetsThePrimaryGoOn(t *testing.T) {
 	}
 }
 
+// TestAPeerThatStopsInGoodOrderIsNotShot: it is taken out of the set while it can vote.
+func TestAPeerThatStopsInGoodOrderIsNotShot(t *testing.T) {
+	w := newWorldOf(t, byNobody, true)
+	first := w.healthy(10 * time.Second)
+	other := w.nodes[1-first.id]
+	other.going = true
+	for end := w.now + 3*time.Second; first.m.View().Chosen.Set != arbiter.Only(first.id) && w.now < end; {
+		w.pass(tick)
+	}
+	w.powerOff(other.id)
+	for range 3000 {
+		if w.pass(tick); !first.vip || !first.replica.Primary {
+			w.fail("the Primary stopped serving")
+		}
+	}
+	other.going = false
+	w.powerOn(other.id)
+	if w.healthy(20*time.Second) != first || len(w.shots) != 0 {
+		w.fail("shots by %v", w.shots)
+	}
+}
+
 func TestWithoutLinksOneIsShotAndOneStays(t *testing.T) {
 	w := newWorldOf(t, byNobody, true)
 	first := w.healthy(10 * time.Second)

@@ -59,6 +59,7 @@ type box struct {
 	vip     bool
 	mounted bool
 	dead    bool // the replicator, not the box
+	going   bool // the agent stops
 	failing map[Step]string
 	answers map[uint64]string
 	steps   []Step
@@ -381,7 +382,7 @@ func (w *world) beat(b *box) {
 	r := PeerReport{Boot: fmt.Sprint(b.boot), Primary: primary, Serving: v.Role == RoleServing,
 		Leaving: v.Role == RoleLeaving, Epoch: v.Epoch, Chosen: v.Chosen, Fit: b.replica.DiskWhole || b.replica.Created, AddressNIC: b.nic,
 		MayLack: b.replica.MayLack, ServicesFailed: v.ServicesFailed, Impaired: v.Impaired != "", Standby: b.mode.Standby,
-		Assures: v.Assures, Third: v.Arbiter.Wanted, Speaks: true}
+		Assures: v.Assures, Third: v.Arbiter.Wanted, Speaks: true, Going: b.going}
 	if !primary {
 		r.Epoch = 0
 	}
