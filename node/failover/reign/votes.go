@@ -208,10 +208,7 @@ func (p *Proposer) Accepted(voter arbiter.NodeID, proposal arbiter.Accepted, rep
 	case !reply.OK && voter == p.self && proposal == p.pending && reply.Record.Accepted.Epoch == p.epoch:
 		// A request of this node's former agent came in after Resume looked.
 		// Nobody else saw ours, so what the register holds is to be proposed.
-		known, rule := !p.unsure, p.rule
-		out := p.Resume(reply.Record)
-		p.unsure = p.unsure && !(known && p.rule == rule)
-		return out
+		return p.resumeFrom(reply.Record)
 	case !reply.OK || proposal != p.newest() || v.accepted:
 		return nil
 	}
@@ -221,6 +218,16 @@ func (p *Proposer) Accepted(voter arbiter.NodeID, proposal arbiter.Accepted, rep
 		v.fresh = false
 	}
 	return p.counted(voter)
+}
+
+// resumeFrom is Resume in the middle of a reign, whose rule stays known.
+func (p *Proposer) resumeFrom(record arbiter.Record) []Message {
+	known, rule := !p.unsure, p.rule
+	out := p.Resume(record)
+	if known && p.rule == rule {
+		p.unsure = false
+	}
+	return out
 }
 
 // counted goes on after voter recorded the newest set.

@@ -49,7 +49,7 @@ func TestNoBehaviourWithoutAThirdVoter(t *testing.T) {
 			Bounds{Arbiter: Never, Campaigns: 1, Writes: 1, PowerCut: 1, Shots: 1},
 			Bounds{Arbiter: Dropped, Campaigns: 1, Shots: 1},
 			Bounds{Arbiter: Dropped, Changes: 1, Cuts: 1, AgentRestarts: 1},
-			Bounds{Arbiter: Taken, Campaigns: 1},
+			Bounds{Arbiter: Taken, Changes: 1, Cuts: 1},
 			Bounds{Arbiter: Retaken, Changes: 1, Cuts: 1, Shots: 1},
 			Bounds{Arbiter: Other, Changes: 1, Cuts: 1},
 		)
@@ -102,6 +102,7 @@ func TestLargeBounds(t *testing.T) {
 		{Arbiter: Dropped, Campaigns: 1, PowerCut: 1, Shots: 2, AgentRestarts: 1},
 		{Arbiter: Retaken, Campaigns: 1, Changes: 1, Cuts: 1, Shots: 2},
 		{Arbiter: Retaken, Campaigns: 1, WitnessLosses: 1, Shots: 1},
+		{Arbiter: Taken, Campaigns: 1},
 		{Arbiter: Taken, Campaigns: 1, Changes: 1, Cuts: 1, Shots: 1},
 		{Arbiter: Other, Campaigns: 1, Changes: 1, Cuts: 1, Shots: 1},
 	} {

@@ -93,13 +93,31 @@ func (w *world) agentSteps(n uint8, b Bounds, mutant Mutant) (out []step) {
 	add(may && r.dead && w.feeds(n) && p.Chosen().Set == arbiter.Both && !w.undecided(n), yield)
 	add(may && r.reign != 0 && !r.dead && (r.ready || mutant == GrowEarly && w.feeds(n)), grow)
 	add(w.third[n] != 0 && w.regs[w.third[n]].Record.Fresh && p.State() == reign.Reigning, hearFresh)
-	add(w.spent.restarts < b.AgentRestarts || w.later && n == 1, restartAgent)
-	add(b.Arbiter > Never && w.spare(n) && !w.undecided(n) && p.Chosen().Set == arbiter.Both && p.Rule().Third != w.identity(int(n)), changeRule)
-	add(w.mayAssure(n), assure)
-	add(w.spent.shots < b.Shots && p.Proves(), shoot)
+	add(w.mayRestart(n, b), restartAgent)
 	add(p.Superseded() && p.State() != reign.Idle, letGo)
 	add(p.State() == reign.Reigning && w.mayPromote(n), promote)
 	add(r.reign != 0 && p.Epoch() == r.reign && p.Chosen().Newer(r.chosen), tell)
+	return append(out, w.arbiterSteps(n, b)...)
+}
+
+// mayRestart reports whether n's agent may restart; with a new configuration it may once more.
+func (w *world) mayRestart(n uint8, b Bounds) bool {
+	return w.spent.restarts < b.AgentRestarts || w.later && n == 1
+}
+
+// arbiterSteps are what an agent does about the third voter, or without one.
+func (w *world) arbiterSteps(n uint8, b Bounds) (out []step) {
+	p := &w.props[n]
+	both := p.Chosen().Set == arbiter.Both && !w.undecided(n)
+	if b.Arbiter > Never && w.spare(n) && both && p.Rule().Third != w.identity(int(n)) {
+		out = append(out, step{kind: changeRule, n: n})
+	}
+	if w.mayAssure(n) {
+		out = append(out, step{kind: assure, n: n})
+	}
+	if w.spent.shots < b.Shots && p.Proves() {
+		out = append(out, step{kind: shoot, n: n})
+	}
 	return out
 }
 

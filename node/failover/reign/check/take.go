@@ -41,36 +41,47 @@ func (w *world) takeAgent(st step, mutant Mutant) {
 			w.send(n, p.Heard(arbiter.Witness, w.regs[w.third[st.n]].Record), mutant)
 		}
 	case restartAgent:
-		if w.later && n == 1 {
-			w.later, w.third[1] = false, w.third[0]
-		} else {
-			w.spent.restarts++
-		}
-		*p = reign.New(n, w.identity(int(n)))
-		if own := w.regs[n].Record; w.reps[n].reign != 0 && own.Promised <= w.reps[n].reign {
-			w.send(n, p.Resume(own), mutant)
-			if w.reps[n].dead && mutant != CountFailedDisk {
-				p.Mute()
-			}
-			w.send(n, p.Confirm(w.reps[n].chosen), mutant)
-		}
+		w.restartAgent(st.n, mutant)
 	case yield:
 		w.spent.changes++
 		w.send(n, p.Yield(), mutant)
 	case changeRule:
 		w.send(n, p.Change(w.identity(int(n))), mutant)
 	case assure:
-		if mutant != KeepProof {
-			w.props[0].PeerOff(false)
-			w.props[1].PeerOff(false)
-		}
-		w.props[1-n].Assure(p.Chosen())
+		w.assure(st.n, mutant)
 	case shoot:
 		w.shoot(st.n, mutant)
 	case letGo:
 		p.Abandon()
 		w.demote(st.n)
 	}
+}
+
+// restartAgent starts n's agent again, with its new configuration if it has one.
+func (w *world) restartAgent(n uint8, mutant Mutant) {
+	node, p := arbiter.NodeID(n), &w.props[n]
+	if w.later && n == 1 {
+		w.later, w.third[1] = false, w.third[0]
+	} else {
+		w.spent.restarts++
+	}
+	*p = reign.New(node, w.identity(int(n)))
+	if own := w.regs[n].Record; w.reps[n].reign != 0 && own.Promised <= w.reps[n].reign {
+		w.send(node, p.Resume(own), mutant)
+		if w.reps[n].dead && mutant != CountFailedDisk {
+			p.Mute()
+		}
+		w.send(node, p.Confirm(w.reps[n].chosen), mutant)
+	}
+}
+
+// assure lets n's agent tell its peer's what is chosen; both hear each other.
+func (w *world) assure(n uint8, mutant Mutant) {
+	if mutant != KeepProof {
+		w.props[0].PeerOff(false)
+		w.props[1].PeerOff(false)
+	}
+	w.props[1-n].Assure(w.props[n].Chosen())
 }
 
 // shoot has the peer's power cut, and gives n the proof.
