@@ -56,6 +56,7 @@ func (p *pair) moveAndReturn(ctx context.Context, server string) {
 	Expect(report.Errors).To(BeZero())
 	Expect(longest(report)).To(BeNumerically("<", moveLimit))
 	p.expectUndisturbed(ctx, primary, &before.VolumeState)
+	p.expectNothingOf(takeOver...)
 }
 
 // awaitLink waits until a node's replication uses the link, and if that is the

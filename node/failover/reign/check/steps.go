@@ -90,7 +90,7 @@ func (w *world) agentSteps(n uint8, b Bounds, mutant Mutant) (out []step) {
 	add(r.reign == 0 && w.spent.campaigns < b.Campaigns && w.nextEpoch(n) < firstEpoch+epochs, campaign)
 	add(p.State() != reign.Idle, again)
 	add(may && w.wantsShrink(n), shrink)
-	add(may && r.dead && w.feeds(n) && p.Chosen().Set == arbiter.Both && !w.undecided(n), yield)
+	add(may && r.dead && w.feeds(n) && w.settledOnBoth(n), yield)
 	add(may && r.reign != 0 && !r.dead && (r.ready || mutant == GrowEarly && w.feeds(n)), grow)
 	add(w.third[n] != 0 && w.regs[w.third[n]].Record.Fresh && p.State() == reign.Reigning, hearFresh)
 	add(w.mayRestart(n, b), restartAgent)
@@ -98,6 +98,11 @@ func (w *world) agentSteps(n uint8, b Bounds, mutant Mutant) (out []step) {
 	add(p.State() == reign.Reigning && w.mayPromote(n), promote)
 	add(r.reign != 0 && p.Epoch() == r.reign && p.Chosen().Newer(r.chosen), tell)
 	return append(out, w.arbiterSteps(n, b)...)
+}
+
+// settledOnBoth reports whether n knows the set of both to be chosen, and wants no other.
+func (w *world) settledOnBoth(n uint8) bool {
+	return w.props[n].Chosen().Set == arbiter.Both && !w.undecided(n)
 }
 
 // mayRestart reports whether n's agent may restart; with a new configuration it may once more.
@@ -108,8 +113,7 @@ func (w *world) mayRestart(n uint8, b Bounds) bool {
 // arbiterSteps are what an agent does about the third voter, or without one.
 func (w *world) arbiterSteps(n uint8, b Bounds) (out []step) {
 	p := &w.props[n]
-	both := p.Chosen().Set == arbiter.Both && !w.undecided(n)
-	if b.Arbiter > Never && w.spare(n) && both && p.Rule().Third != w.identity(int(n)) {
+	if b.Arbiter > Never && w.spare(n) && w.settledOnBoth(n) && p.Rule().Third != w.identity(int(n)) {
 		out = append(out, step{kind: changeRule, n: n})
 	}
 	if w.mayAssure(n) {
