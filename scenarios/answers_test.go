@@ -22,6 +22,7 @@ type watch struct {
 	done   chan struct{}
 	err    error
 	excuse string // why both servers may answer in this scenario; empty: they must not
+	cut    string // why nobody can tell what was heard; empty: it must be told
 }
 
 const watchPID = "/tmp/who-has.pid"
@@ -66,6 +67,14 @@ func (p *pair) bothMayAnswer(why string) {
 	}
 }
 
+// askerDies excuses a scenario that switches the client off: the questions end with it,
+// and so does what was heard.
+func (p *pair) askerDies(why string) {
+	if p.watched != nil {
+		p.watched.cut = why
+	}
+}
+
 // judgeAnswers holds that no question was answered by both servers.
 func (p *pair) judgeAnswers(ctx context.Context) {
 	GinkgoHelper()
@@ -74,6 +83,11 @@ func (p *pair) judgeAnswers(ctx context.Context) {
 		return
 	}
 	p.watched = nil
+	if w.cut != "" {
+		Eventually(ctx, w.done).WithTimeout(20*time.Second).Should(BeClosed(), "who-has does not end with its box")
+		fmt.Fprintln(GinkgoWriter, "who answered is not known:", w.cut)
+		return
+	}
 	heard := w.stop(ctx)
 	fmt.Fprintf(GinkgoWriter, "asked %d times who has %s: answers by MAC %v, nobody %d times, several %d times, %d changes\n",
 		heard.Asked, cluster.VIP, heard.ByMAC, heard.Silent, len(heard.Twice), len(heard.Changes))

@@ -66,6 +66,7 @@ var _ = Describe("The lab's own verbs", Label("full"), func() {
 			world.lab.PauseProcess(ctx, primary, "agent"),
 			world.lab.KillProcess(ctx, secondary, "replicator"),
 			world.lab.FillMemory(ctx, secondary))).To(Succeed())
+		world.askerDies("the client, who asks, is switched off")
 		world.yank(ctx, "client")
 		did, err := world.lab.Heal(ctx)
 		Expect(err).NotTo(HaveOccurred())

@@ -24,6 +24,9 @@ const (
 	memoryGroups = "/sys/fs/cgroup/memory"
 	// fullGroup is the lab's own below a box's.
 	fullGroup = "lab-full"
+	// hogMost is what a hog takes at most, in KiB. Between the end of a limit and that of the
+	// hog, or where whoever set the limit was killed, it would take the host's memory.
+	hogMost = 1 << 20
 )
 
 // FillMemory gives a box no more memory than it uses and a quarter of a gibibyte, and
@@ -56,8 +59,8 @@ func (c *Cluster) FillMemory(ctx context.Context, node string) error {
 func (c *Cluster) startHog(ctx context.Context, box container.InspectResponse) error {
 	node := box.Config.Labels[labelNode]
 	// tail keeps a line that never ends. It waits for its group, so that it never eats without one.
-	const hog = "[ -e " + hogPID + " ] && exit 0; setsid sh -c 'echo $$ >" + hogPID +
-		"; sleep 1; while :; do tail /dev/zero; sleep 0.2; done' >/dev/null 2>&1 & sleep 0.2"
+	hog := fmt.Sprintf("[ -e %[1]s ] && exit 0; setsid sh -c 'echo $$ >%[1]s; ulimit -v %[2]d; "+
+		"sleep 1; while :; do tail /dev/zero; sleep 0.2; done' >/dev/null 2>&1 & sleep 0.2", hogPID, hogMost)
 	done, err := c.Exec(ctx, node, "sh", "-c", hog)
 	if err == nil && done.Code != 0 {
 		err = errors.New(strings.TrimSpace(done.Stderr))
