@@ -2,7 +2,9 @@ package doctor
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +32,7 @@ func examineElsewhere(t *testing.T, environment []string, lacking *unix.SysProcA
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), copied, "-test.run=^TestExamineHere$")
+	command := exec.CommandContext(t.Context(), copied)
 	command.Env = append(os.Environ(), append(environment, "DOCTOR_EXAMINE=1")...)
 	command.Dir = "/"
 	command.SysProcAttr = lacking
@@ -65,19 +67,26 @@ func publicDir(t *testing.T) string {
 	return dir
 }
 
-// TestExamineHere is the body of the process that lacks something.
-func TestExamineHere(t *testing.T) {
+// TestMain makes an examination of the test program when it is told so.
+func TestMain(m *testing.M) {
 	if os.Getenv("DOCTOR_EXAMINE") == "" {
-		t.Skip("the body of TestWithout…, which start it with DOCTOR_EXAMINE set; nothing of the host is missing")
+		os.Exit(m.Run())
 	}
+	if err := examineHere(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// examineHere is what the process does that lacks something.
+func examineHere() error {
 	if root := os.Getenv("DOCTOR_ROOT"); root != "" {
 		if err := unix.Chroot(root); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(Examine(t.Context(), HostProbes())); err != nil {
-		t.Fatal(err)
-	}
+	return json.NewEncoder(os.Stdout).Encode(Examine(context.Background(), HostProbes()))
 }
 
 // useful holds that a probe failed and said why, what to do, and what is left.
