@@ -80,7 +80,7 @@ func TestStartStop(t *testing.T) {
 
 func TestUnitThatFailsToStart(t *testing.T) {
 	f := newFake(t)
-	f.broken = true
+	f.set(func() { f.broken = true })
 	s := newService(t, options(t, f))
 	err := s.Start(t.Context())
 	if !errors.Is(err, service.ErrNotReady) || !strings.Contains(err.Error(), "failed (exit-code)") || !strings.Contains(err.Error(), "journalctl -u web.service") {
@@ -141,7 +141,7 @@ func TestUnitThatRanBefore(t *testing.T) {
 
 func TestStopInsists(t *testing.T) {
 	f := newFake(t)
-	f.stubborn = true
+	f.set(func() { f.stubborn = true })
 	o := options(t, f)
 	o.StopWait = 50 * time.Millisecond
 	s := newService(t, o)
@@ -154,7 +154,7 @@ func TestStopInsists(t *testing.T) {
 
 func TestKill(t *testing.T) {
 	f := newFake(t)
-	f.stubborn = true
+	f.set(func() { f.stubborn = true })
 	s := newService(t, options(t, f))
 	start(t, s)
 	if err := s.Kill(t.Context()); err != nil {
