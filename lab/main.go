@@ -50,7 +50,7 @@ func codeOf(err error) int {
 	case errors.Is(err, server.ErrNoDrive):
 		return exitNoLab
 	case errors.Is(err, model.ErrUnknown), errors.Is(err, cluster.ErrNoNode), errors.Is(err, cluster.ErrNoCable),
-		errors.Is(err, cluster.ErrNoProcess), errors.Is(err, errUsage):
+		errors.Is(err, cluster.ErrNoProcess), errors.Is(err, cluster.ErrNoSetting), errors.Is(err, errUsage):
 		return exitUsage
 	}
 	return exitFailed
@@ -79,7 +79,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 	}
 	root.PersistentFlags().StringVar(&a.lab, "lab", "gemel", "name of the lab; several can be up side by side")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(a.up(), a.files(), a.down(), a.status(), a.doctor(), a.leftovers(),
+	root.AddCommand(a.up(), a.reconfigure(), a.files(), a.down(), a.status(), a.doctor(), a.leftovers(),
 		a.cable("pull-cable", "Pull a box's cable (lan, priv, priv2 or mgmt): it sees no carrier", "pulled", (*cluster.Cluster).PullCable),
 		a.cable("plug-cable", "Put a box's cable back", "plugged", (*cluster.Cluster).PlugCable),
 		a.power("press-reset", "Kill everything in a box at once; it boots again after some seconds", (*cluster.Cluster).PressReset),
@@ -88,6 +88,7 @@ Exit codes: 0 done; 1 tried and failed; 2 wrong usage; 3 the lab or the box is o
 		a.bmc(), a.breakBMC(), a.mendBMC(),
 		a.process("pause-process", "Stop a process where it stands, as a hang would", "paused", (*cluster.Cluster).PauseProcess),
 		a.process("resume-process", "Let a paused process go on", "goes on", (*cluster.Cluster).ResumeProcess),
+		a.process("restart-process", "End a daemon in good order; its box starts it again, with its configuration of now", "starts anew", (*cluster.Cluster).RestartProcess),
 		a.process("kill-process", "End a process as a crash would", "killed", (*cluster.Cluster).KillProcess),
 		a.memory("fill-memory", "Fill a box's memory again and again, until it is freed", "is being filled", (*cluster.Cluster).FillMemory),
 		a.memory("free-memory", "End fill-memory", "is free again", (*cluster.Cluster).FreeMemory),

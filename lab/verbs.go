@@ -23,7 +23,7 @@ func (a *app) up() *cobra.Command {
 	command := &cobra.Command{
 		Use:     "up",
 		Short:   "Build the lab, or complete one that is half there",
-		Example: "  lab up\n  lab up --tour\n  lab up --model 2004 --tour\n  lab up --lab second --disk 256MiB --unthrottled\n  lab up --services nfs,samba,postgresql,web@second",
+		Example: "  lab up\n  lab up --tour\n  lab up --model 2004 --tour\n  lab up --fencing --witness-on mgmt\n  lab up --lab second --disk 256MiB --unthrottled\n  lab up --services nfs,samba,postgresql,web@second",
 		Args:    args(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			size, err := parseSize(disk)
@@ -52,7 +52,7 @@ func (a *app) up() *cobra.Command {
 	flags.BoolVar(&unthrottled, "unthrottled", false, "private cables without a speed limit, instead of 1 Gbit/s")
 	flags.StringVar(&options.Model, "model", "unthrottled", modelHelp)
 	flags.BoolVar(&withTour, "tour", false, "form the cluster, then show a fail-over under load")
-	flags.StringVar(&options.WitnessOn, "witness-on", "lan", "network over which the witness is reached: lan or mgmt")
+	settingFlags(flags, &options.Settings, cluster.Settings{Fencing: cluster.FencingOff, WitnessOn: cluster.LAN})
 	flags.StringSliceVar(&options.Services, "services", []string{"nfs"}, "what the pair runs: nfs, samba, postgresql, web; "+
 		"web@second is on a second volume with an address of its own (198.18.0.251)")
 	flags.BoolVar(&options.Bare, "bare", false, "boxes that run nothing: only hardware and cables")

@@ -80,13 +80,25 @@ func (p *power) claimed() string {
 	return p.claim
 }
 
+// confess ends the lie of a power control that was mended.
+func (p *power) confess() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.claim == stateOff {
+		p.claim = ""
+	}
+}
+
 func (p *power) setClaim(claim string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.claim = claim
 }
 
-func (p *power) state(ctx context.Context) (string, error) {
+func (p *power) state(ctx context.Context, faults Faults) (string, error) {
+	if !faults.Lie {
+		p.confess()
+	}
 	if claim := p.claimed(); claim != "" {
 		return claim, nil
 	}

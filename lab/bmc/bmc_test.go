@@ -182,8 +182,8 @@ func TestFailing(t *testing.T) {
 	b.really(true)
 }
 
-// It says off, and the box stays on; being told to switch it on, or being mended and told
-// again, ends the lie.
+// It says off, and the box stays on; being told to switch it on, or being mended, ends
+// the lie.
 func TestLying(t *testing.T) {
 	b := newBench(t)
 	b.faults.Lie = true
@@ -193,7 +193,9 @@ func TestLying(t *testing.T) {
 	b.want("on", b.reset("On"), http.StatusNoContent)
 	b.want("state", b.state(), "On")
 	b.want("off", b.reset("ForceOff"), http.StatusNoContent)
+	b.want("claimed state", b.state(), "Off")
 	b.faults.Lie = false
+	b.want("state of a mended one", b.state(), "On")
 	b.want("off", b.reset("ForceOff"), http.StatusNoContent)
 	b.really(false)
 	b.want("words", Faults{Lie: true, Slow: time.Second}.String(), "lies, slow by 1s")

@@ -128,7 +128,7 @@ func (s *Server) inSession(token string) bool {
 }
 
 func (s *Server) system(w http.ResponseWriter, r *http.Request) {
-	state, err := s.power.state(r.Context())
+	state, err := s.power.state(r.Context(), s.faults())
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, "InternalError", "the power state is not known: "+err.Error())
 		return

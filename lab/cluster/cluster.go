@@ -18,6 +18,8 @@ var (
 	ErrNoNode  = errors.New("no such box")
 	ErrNoCable = errors.New("no such cable")
 	ErrOff     = errors.New("the box is off")
+	// ErrNoSetting is for a setting that has no such value.
+	ErrNoSetting = errors.New("no such setting")
 )
 
 // Labels on everything the lab makes in the engine.

@@ -133,6 +133,54 @@ func TestConfigOfEveryBox(t *testing.T) {
 	}
 }
 
+// TestSettingsOfALab: what any settings make is a configuration that the product reads,
+// and the power controls are reached over the management network.
+func TestSettingsOfALab(t *testing.T) {
+	for _, settings := range []Settings{
+		{}, {Fencing: FencingOff, WitnessOn: LAN}, {Fencing: FencingOn, WitnessOn: Management},
+		{Fencing: FencingRequired}, {Fencing: FencingOn, WitnessOn: NoWitness}, {WitnessOn: NoWitness},
+	} {
+		for _, box := range Boxes()[:3] { // a client runs no daemon
+			read := configOf(t, box, settings)
+			if got, want := read.HasArbiter(), settings.WitnessOn != NoWitness || box.Role == Witness; got != want {
+				t.Errorf("%+v: %s has a witness: %v, want %v", settings, box.Name, got, want)
+			}
+			fenced := settings.Fencing == FencingOn || settings.Fencing == FencingRequired
+			if read.Fenced() != fenced || read.Fencing.Required != (settings.Fencing == FencingRequired) {
+				t.Errorf("%+v: %s has fencing %v, %+v", settings, box.Name, read.Fenced(), read.Fencing)
+			}
+			for i, node := range read.Nodes {
+				for _, device := range node.Fence {
+					if want := fmt.Sprintf("https://198.18.%d.%d", number(Management), 11+i); device.Address != want {
+						t.Errorf("%s is switched at %s, want %s", node.Name, device.Address, want)
+					}
+				}
+			}
+		}
+	}
+	for _, settings := range []Settings{{Fencing: "maybe"}, {WitnessOn: "moon"}} {
+		if settings.check() == nil {
+			t.Errorf("%+v is taken", settings)
+		}
+	}
+}
+
+// configOf is a box's configuration as the product reads it.
+func configOf(t *testing.T, box Box, settings Settings) *config.Config {
+	t.Helper()
+	state := newState("a", Options{Settings: settings})
+	state.Loops = map[string]Disk{"server1": {Loop: "/dev/loop5"}, "server2": {Loop: "/dev/loop6"}}
+	text, err := renderConfig(box, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := config.Parse("gemel.yaml", text)
+	if err != nil {
+		t.Fatalf("%+v: %v\n%s", settings, err, text)
+	}
+	return read
+}
+
 // TestServicesOfALab: what any choice of services makes is a configuration that the
 // product reads.
 func TestServicesOfALab(t *testing.T) {

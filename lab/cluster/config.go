@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,8 +25,17 @@ nodes:
       - {name: private, address: {{(.Address "priv").Addr}}}
       - {name: private2, address: {{(.Address "priv2").Addr}}}
       - {name: lan, address: {{(.Address "lan").Addr}}}
+{{- if $.Fencing}}
+    fence:
+      - {driver: redfish, address: "https://{{$.BMC .Name}}", user: {{$.BMCUser}}, password-file: /etc/gemel/bmc/password, ca: /etc/gemel/bmc/{{.Name}}.pem}
 {{- end}}
+{{- end}}
+{{- if $.Fencing}}
+fencing: {required: {{$.Required}}, probe: 5s} # often, so that a broken power control is seen soon
+{{- end}}
+{{- if .WitnessOn}}
 witness: {name: {{.Witness.Name}}, address: {{(.Witness.Address .WitnessOn).Addr}}}
+{{- end}}
 replication: {links: [private, private2, lan]}
 volumes:
 {{- range .Volumes}}
@@ -46,9 +56,18 @@ type configData struct {
 	Witness Box
 	Volumes []volumeData
 	NIC     string
-	// WitnessOn is the switch over which the servers reach the witness.
+	// WitnessOn is the switch over which the servers reach the witness; empty: they have none.
 	WitnessOn string
+	// Fencing: each server's power control is its fencing device, which the other one
+	// reaches over the management network and no other. Required: nothing without its proof.
+	Fencing, Required bool
 }
+
+// BMC is the address of a server's power control.
+func (configData) BMC(node string) (netip.Addr, error) { return BMCAddress(node) }
+
+// BMCUser may switch the power there.
+func (configData) BMCUser() string { return BMCUser }
 
 // renderConfig returns a box's configuration. The witness and the client have no
 // disk; they name the first server's, because the file is the same everywhere.
@@ -60,16 +79,21 @@ func renderConfig(box Box, state *State) ([]byte, error) {
 	}
 	data := configData{
 		Lab: state.Lab, Box: box, Servers: boxes[:2], Witness: boxes[2],
-		NIC: state.LANNIC, WitnessOn: state.WitnessOn,
+		NIC: state.LANNIC,
 	}
 	volumes, err := volumesOf(state.Services, device)
 	if err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", box.Name, err)
 	}
 	data.Volumes = volumes
-	if data.WitnessOn == "" {
+	switch settings := state.settings(); {
+	case settings.WitnessOn != NoWitness:
+		data.WitnessOn = settings.WitnessOn
+	case box.Role == Witness: // it runs, whether it is asked or not
 		data.WitnessOn = LAN
 	}
+	data.Fencing = state.settings().Fencing != FencingOff
+	data.Required = state.Fencing == FencingRequired
 	var text bytes.Buffer
 	if err := configText.Execute(&text, data); err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", box.Name, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -68,11 +69,26 @@ func (c *Cluster) kill(ctx context.Context, node string, drive *drive.Cut) (Powe
 	if _, err := boxNamed(node); err != nil {
 		return PowerCut{}, err
 	}
+	unlock, err := c.lockPower(node)
+	if err != nil {
+		return PowerCut{}, err
+	}
+	defer unlock()
 	found, err := c.inspect(ctx, node)
 	if err != nil {
 		return PowerCut{}, err
 	}
 	return c.cutPower(ctx, node, found, drive)
+}
+
+// lockPower lets one at a time switch a box: a pair that fences orders its power
+// controls, processes of their own, while somebody else is at the switch.
+func (c *Cluster) lockPower(node string) (unlock func(), err error) {
+	unlock, err = lockFile(filepath.Join(c.dir, "power-"+node+".lock"))
+	if err != nil {
+		return nil, fmt.Errorf("switch %s: %w", node, err)
+	}
+	return unlock, nil
 }
 
 // cutPower ends everything in a box. drive says what its drive loses; nil: it keeps its power.
@@ -177,6 +193,11 @@ func (c *Cluster) PowerOn(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
+	unlock, err := c.lockPower(node)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	found, err := c.inspect(ctx, node)
 	if err != nil {
 		return err

@@ -30,6 +30,12 @@ func (c *Cluster) KillProcess(ctx context.Context, node, process string) error {
 	return c.signal(ctx, node, process, "KILL")
 }
 
+// RestartProcess ends a box's daemon in good order, as a service manager would, and the
+// box's init starts it again, with the configuration as it is now.
+func (c *Cluster) RestartProcess(ctx context.Context, node, process string) error {
+	return c.signal(ctx, node, process, "TERM")
+}
+
 func (c *Cluster) signal(ctx context.Context, node, process, signal string) error {
 	pids, err := c.pids(ctx, node, process)
 	if err != nil {

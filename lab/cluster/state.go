@@ -26,7 +26,9 @@ type State struct {
 	Pulled    map[string]bool `json:"pulled"`     // "node/switch" of cables with the plug out
 	Bare      bool            `json:"bare"`       // the boxes run no daemons
 	LANNIC    string          `json:"lan_nic"`    // NIC that gets the VIP
-	WitnessOn string          `json:"witness_on"` // switch over which the witness is reached; empty: the LAN
+	WitnessOn string          `json:"witness_on"` // switch over which the witness is reached, or NoWitness; empty: the LAN
+	// Fencing by the servers' power controls; empty: none.
+	Fencing Fencing `json:"fencing,omitempty"`
 	// Services of the volumes, see Options; empty: NFS only.
 	Services []string `json:"services,omitempty"`
 	// Bad cables, by "node/switch", with what is wrong with them.
@@ -103,13 +105,21 @@ func changeState(dir string, change func(*State)) error {
 }
 
 func lockDir(dir string) (unlock func(), err error) {
-	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	unlock, err = lockFile(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("lock lab: %w", err)
 	}
+	return unlock, nil
+}
+
+// lockFile waits for a lock that other processes respect, too.
+func lockFile(path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
-		_ = file.Close()
-		return nil, fmt.Errorf("lock lab: %w", err)
+		return nil, errors.Join(err, file.Close())
 	}
 	return func() { _ = file.Close() }, nil
 }

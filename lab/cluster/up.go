@@ -31,7 +31,8 @@ type Options struct {
 	CableRate uint64 // bits per second of a private cable; 0: unthrottled
 	Bare      bool   // the boxes run no daemons, and need no gemel
 	LANNIC    string // NIC that gets the VIP; empty: the chassis's lan0
-	WitnessOn string // switch over which the witness is reached: LAN or Management; empty: LAN
+	// Settings of the configuration; Cluster.Reconfigure changes them later.
+	Settings
 	// Services that the pair runs, by the names of the recipes: nfs, samba, postgresql,
 	// web. One with "@second" behind it is on a second volume of that name, which has an
 	// address of its own. Empty: nfs.
@@ -51,8 +52,8 @@ func (c *Cluster) Up(ctx context.Context, options Options) error {
 	if err := c.checkImage(ctx); err != nil {
 		return fmt.Errorf("lab up: %w", err)
 	}
-	if !slices.Contains([]string{"", LAN, Management}, options.WitnessOn) {
-		return fmt.Errorf("lab up: witness on %q: %w; it is on lan or on mgmt", options.WitnessOn, ErrNoCable)
+	if err := options.check(); err != nil {
+		return fmt.Errorf("lab up: %w", err)
 	}
 	if _, err := volumesOf(options.Services, ""); err != nil {
 		return fmt.Errorf("lab up: %w", err)
@@ -87,7 +88,8 @@ func (c *Cluster) Up(ctx context.Context, options Options) error {
 	if err := c.startBMCs(ctx); err != nil {
 		return fmt.Errorf("lab up: %w", err)
 	}
-	say("power controls: Redfish at 198.18.3.11 and 198.18.3.12; see lab bmc --lab " + c.lab)
+	say("power controls: Redfish at 198.18.3.11 and 198.18.3.12, fencing " + string(state.settings().Fencing) +
+		"; see lab bmc --lab " + c.lab)
 	return nil
 }
 
@@ -185,7 +187,8 @@ func newState(lab string, options Options) *State {
 	return &State{
 		Lab: lab, DiskSize: size, CableRate: options.CableRate, Bare: options.Bare,
 		Loops: map[string]Disk{}, Pulled: map[string]bool{}, LANNIC: nic,
-		WitnessOn: options.WitnessOn, Services: options.Services, Bad: map[string]badcable.Both{}, BMC: map[string]bmc.Faults{}, Full: map[string]bool{},
+		WitnessOn: options.WitnessOn, Fencing: options.Fencing, Services: options.Services,
+		Bad: map[string]badcable.Both{}, BMC: map[string]bmc.Faults{}, Full: map[string]bool{},
 	}
 }
 
