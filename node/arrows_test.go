@@ -45,6 +45,7 @@ var arrows = map[string]map[string]string{
 	"node/service/exec":         {"node/service": "is a driver", "node/service/health": "looks after what runs"},
 	"node/service/systemd":      {"node/service": "is a driver", "node/service/health": "looks after what runs"},
 	"node/service/health":       {},
+	"node/service/order":        {},
 	"node/frontend":             {"node/block": "shows a Device"},
 	"node/frontend/fuseloop": {"node/block": "shows a Device", "node/frontend": "is a frontend",
 		"node/frontend/keeper":           "lets a device outlive its process",
@@ -61,6 +62,7 @@ var arrows = map[string]map[string]string{
 		"node/block": "provides Devices", "node/frontend": "tests frontends"},
 	"node/frontend/frontendtest/proof": {"node/block": "counts in blocks"},
 	"node/config": {"node/schedule": "checks the times in the file",
+		"node/service/order":        "checks who waits for whom",
 		"node/replicator/handshake": "checks the names of its policies"},
 	"node/schedule":         {},
 	"node/identity":         {},
@@ -141,7 +143,7 @@ var arrows = map[string]map[string]string{
 // pure rooms decide and compute; they must not see the world.
 var pure = []string{"node/block", "node/arbiter", "node/failover", "node/failover/reign",
 	"node/replicator/handshake", "node/replicator/resync", "node/replicator/digest", "node/replicator/activity",
-	"node/schedule", "node/replicator/volume/core"}
+	"node/schedule", "node/service/order", "node/replicator/volume/core"}
 
 var world = map[string]string{"os": "files", "net": "network", "log": "logging", "log/slog": "logging",
 	"math/rand": "chance", "math/rand/v2": "chance", "crypto/rand": "chance", "syscall": "the kernel",

@@ -26,16 +26,19 @@ var SecondVIP = netip.MustParseAddr("198.18.0.251")
 var recipes = map[string]string{
 	"nfs": `
       - name: @NAME@nfs
+        after: []
         command: [/usr/share/gemel/recipes/nfs/start, @MOUNT@, "@VIP@"]
         ready-tcp: "@VIP@:2049"
         health: {tcp: "@VIP@:2049"}`,
 	"samba": `
       - name: @NAME@samba
+        after: []
         command: [/usr/share/gemel/recipes/samba/start, @MOUNT@, "@VIP@", --guest]
         ready-tcp: "@VIP@:445"
         health: {tcp: "@VIP@:445"}`,
 	"postgresql": `
       - name: @NAME@postgresql
+        after: []
         command: [/usr/share/gemel/recipes/postgresql/start, @MOUNT@, "@VIP@", --init-if-new, host all all 198.18.0.0/24 trust]
         ready-tcp: "@VIP@:5432"
         stop-signal: INT
@@ -43,6 +46,7 @@ var recipes = map[string]string{
         health: {command: [pg_isready, -q, -h, 127.0.0.1]}`,
 	"web": `
       - name: @NAME@web
+        after: []
         command: [/usr/share/gemel/recipes/web/start, @MOUNT@, "@VIP@"]
         ready-tcp: "@VIP@:80"
         health: {tcp: "@VIP@:80"}`,

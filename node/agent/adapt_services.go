@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,23 +14,31 @@ import (
 	"gemel/node/service"
 	"gemel/node/service/exec"
 	"gemel/node/service/health"
+	"gemel/node/service/order"
 	"gemel/node/service/systemd"
 )
 
-// services are the services of one volume in the order of the configuration.
-type services []service.Driver
+// services are the services of one volume, and who of them waits for whom.
+type services struct {
+	list []service.Driver // in the order of the configuration
+	plan *order.Plan
+}
 
 func newServices(cfg *config.Config, vol config.Volume, failed func(name, reason string), hold func(context.Context) error) (services, error) {
-	var list services
-	for _, s := range vol.Services {
-		onFailed := func(state service.State) { failed(s.Name, state.Reason) }
-		driver, err := newDriver(cfg, vol.Name, &s, onFailed, hold)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, driver)
+	plan, err := config.Order(vol.Services)
+	if err != nil {
+		return services{}, fmt.Errorf("services of volume %s: %w", vol.Name, err)
 	}
-	return list, nil
+	s := services{plan: plan}
+	for _, one := range vol.Services {
+		onFailed := func(state service.State) { failed(one.Name, state.Reason) }
+		driver, err := newDriver(cfg, vol.Name, &one, onFailed, hold)
+		if err != nil {
+			return services{}, err
+		}
+		s.list = append(s.list, driver)
+	}
+	return s, nil
 }
 
 func newDriver(cfg *config.Config, volume string, s *config.Service, onFailed func(service.State), hold func(context.Context) error) (service.Driver, error) {
@@ -44,25 +54,72 @@ func newDriver(cfg *config.Config, volume string, s *config.Service, onFailed fu
 		RunDir: runDir, LogDir: filepath.Join(cfg.StateDir, "services"), Hold: hold, OnFailed: onFailed})
 }
 
+// Start starts every service once those that it waits for are ready. One that fails
+// holds back those that wait for it, and nobody else: what runs in the end depends on
+// what failed, and not on who was quicker.
 func (s services) Start(ctx context.Context) error {
-	for _, driver := range s {
-		if err := driver.Start(ctx); err != nil {
-			return err
+	run := s.plan.Start()
+	err := s.walk(ctx, run, func(driver service.Driver, _ int) error {
+		if ctx.Err() != nil { // its time ended between the decision and now
+			return fmt.Errorf("start service %s: %w", driver.Name(), context.Cause(ctx))
 		}
+		return driver.Start(ctx)
+	})
+	if held := run.Held(); len(held) > 0 {
+		err = errors.Join(err, fmt.Errorf("%s not started: %w", s.names(held), whyHeld(ctx)))
 	}
-	return nil
+	return err
 }
 
-// Stop stops in reverse order; one that does not stop does not save the others,
-// nor take their time.
-func (s services) Stop(ctx context.Context) error {
-	var errs []error
-	for i := len(s) - 1; i >= 0; i-- {
-		one, cancel := share(ctx, i+1)
-		errs = append(errs, s[i].Stop(one))
-		cancel()
+var errHeld = errors.New("what it waits for does not run")
+
+func whyHeld(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return errors.Join(errs...)
+	return errHeld
+}
+
+func (s services) names(list []int) string {
+	names := make([]string, len(list))
+	for n, i := range list {
+		names[n] = s.list[i].Name()
+	}
+	return strings.Join(names, ", ")
+}
+
+// Stop stops every service once those that wait for it have ended; one that does not
+// stop does not save the others, nor take their time.
+func (s services) Stop(ctx context.Context) error {
+	run := s.plan.Stop()
+	return s.walk(context.WithoutCancel(ctx), run, func(driver service.Driver, i int) error {
+		one, cancel := share(ctx, run.Turns(i))
+		defer cancel()
+		return driver.Stop(one)
+	})
+}
+
+// walk carries a run out: whatever may begin does so at once, beside the others. When
+// ctx ends nothing begins any more, and what is under way is waited for. The errors
+// are in the order of the configuration.
+func (s services) walk(ctx context.Context, run *order.Run, do func(driver service.Driver, i int) error) error {
+	errs, ended := make([]error, len(s.list)), make(chan int)
+	for {
+		if ctx.Err() != nil {
+			run.GiveUp()
+		}
+		for _, i := range run.Next() {
+			go func() {
+				errs[i] = do(s.list[i], i)
+				ended <- i
+			}()
+		}
+		if run.Over() {
+			return errors.Join(errs...)
+		}
+		i := <-ended
+		run.Ended(i, errs[i] == nil)
+	}
 }
 
 // share returns a context that has one of n equal parts of the time left.
@@ -76,9 +133,9 @@ func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 
 // Kill kills all at once.
 func (s services) Kill(ctx context.Context) error {
-	errs := make([]error, len(s))
+	errs := make([]error, len(s.list))
 	var wg sync.WaitGroup
-	for i, driver := range s {
+	for i, driver := range s.list {
 		wg.Go(func() { errs[i] = driver.Kill(ctx) })
 	}
 	wg.Wait()
@@ -86,8 +143,8 @@ func (s services) Kill(ctx context.Context) error {
 }
 
 func (s services) State() []api.Running {
-	list := make([]api.Running, len(s))
-	for i, driver := range s {
+	list := make([]api.Running, len(s.list))
+	for i, driver := range s.list {
 		state := driver.State()
 		list[i] = api.Running{Name: driver.Name(), State: state.Phase, PID: state.PID, Restarts: state.Restarts,
 			Reason: state.Reason, Warning: state.Warning}
@@ -97,7 +154,7 @@ func (s services) State() []api.Running {
 
 // release ends the supervisors; what runs goes on and is adopted by the next agent.
 func (s services) release() {
-	for _, driver := range s {
+	for _, driver := range s.list {
 		driver.Release()
 	}
 }
@@ -138,7 +195,7 @@ func (w *wiring) checkServices(ctx context.Context, a *Agent) error {
 }
 
 func (s services) check(ctx context.Context, tell func(driver service.Driver, warning string)) {
-	for _, driver := range s {
+	for _, driver := range s.list {
 		c, ok := driver.(checker)
 		if !ok {
 			continue

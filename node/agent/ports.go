@@ -92,8 +92,9 @@ type Addresses interface {
 	Announce()
 }
 
-// Services are the services of one volume, in order. Start adopts what runs
-// already; Kill also ends what an earlier life of the agent left.
+// Services are the services of one volume. Start returns when each is ready, has
+// failed, or waits for one that failed; it adopts what runs already. Kill also ends
+// what an earlier life of the agent left.
 type Services interface {
 	Start(ctx context.Context) error
 	Stop(ctx context.Context) error

@@ -82,6 +82,10 @@ func TestMistakes(t *testing.T) {
 		{"no unit", "command: [ganesha.nfsd, -F, -f, /etc/gemel/ganesha.conf]", "unit: ganesha", `t.yaml:22: volumes[0].services[0].unit: "ganesha" is not the name of a unit, such as smbd.service`},
 		{"signal", `ready-tcp: "127.0.0.1:2049"`, "stop-signal: KILL", `t.yaml:23: volumes[0].services[0].stop-signal: "KILL" is none of TERM, INT, QUIT, HUP, USR1, USR2, WINCH`},
 		{"health", `ready-tcp: "127.0.0.1:2049"`, "health: {tcp: localhost, interval: 1ms}", `t.yaml:23: volumes[0].services[0].health.tcp: "localhost" is not host:port, such as 127.0.0.1:2049`},
+		{"after a stranger", `ready-tcp: "127.0.0.1:2049"`, "after: [db]", `t.yaml:23: volumes[0].services[0].after: "db" is no service of this volume; they are nfs`},
+		{"after itself", `ready-tcp: "127.0.0.1:2049"`, "after: [nfs]", `t.yaml:23: volumes[0].services[0].after: nfs cannot wait for itself`},
+		{"circle", `ready-tcp: "127.0.0.1:2049"`, "after: [web]\n      - {name: web, command: [web]}", "t.yaml:23: volumes[0].services[0].after: these would wait for each other for ever: nfs waits for web, " +
+			"web waits for nfs (it follows it in the list; `after: []` would change that)"},
 		{"policy of a stranger", "{links: [private]}", "{links: [private], after-sb-0pri: discard-node-server3}", `t.yaml:13: replication.after-sb-0pri: "discard-node-server3" names no node of the pair; they are server1 and server2`},
 		{"two Primaries", "{links: [private]}", "{links: [private], after-sb-2pri: violently-as0p}", `t.yaml:13: replication.after-sb-2pri: "violently-as0p": there is nothing to settle between two Primaries here: the voters let one node reign, the other lets go by itself and after-sb-1pri applies; only disconnect makes sense`},
 		{"etcd and witness", "replication: {links", "etcd: {endpoints: [\"https://192.0.2.21:2379\"]}\nreplication: {links", "t.yaml:13: etcd.endpoints: there is a witness too; a pair has one third voter: leave out witness or etcd"},
@@ -107,6 +111,33 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestAfter: what is not said is the order of the file, and shown; nobody is not nothing.
+func TestAfter(t *testing.T) {
+	text := Example + `      - {name: db, command: [db], after: []}
+      - {name: web, command: [web]}
+      - {name: app, command: [app], after: [nfs, db]}
+      - name: mail
+        command: [mail]
+        after:
+`
+	c, err := Parse("t.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var after [][]string
+	for _, s := range c.Volume("data").Services {
+		after = append(after, s.After)
+	}
+	if want := [][]string{nil, {}, nil, {"nfs", "db"}, nil}; !reflect.DeepEqual(after, want) {
+		t.Errorf("after %#v, want %#v", after, want)
+	}
+	for _, want := range []string{"after: [db] # default", "after: [] # default", "after: [app] # default"} {
+		if !strings.Contains(c.YAML(), want) {
+			t.Errorf("%q is missing in\n%s", want, c.YAML())
+		}
 	}
 }
 

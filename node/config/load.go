@@ -84,6 +84,7 @@ func Parse(path string, raw []byte) (*Config, error) {
 	}
 	cfg.path = path
 	r.hostName(cfg)
+	r.listOrder(cfg)
 	cfg.values = r.values
 	check(cfg, r)
 	if len(r.mistakes) > 0 {

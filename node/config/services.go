@@ -1,29 +1,35 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
 	"strings"
 	"syscall"
 	"time"
+
+	"gemel/node/service/order"
 )
 
 // Service runs where the volume is Primary: a child process of the agent (Command) or
 // a unit of systemd (Unit).
 type Service struct {
-	Name        string        `mapstructure:"name"`
-	Command     []string      `mapstructure:"command"`
-	Unit        string        `mapstructure:"unit"`
-	Environment []string      `mapstructure:"environment"` // "NAME=value"
-	Directory   string        `mapstructure:"directory"`
-	ReadyTCP    string        `mapstructure:"ready-tcp"` // "host:port" that answers when it is ready
-	Health      Health        `mapstructure:"health"`
-	StartWait   time.Duration `mapstructure:"start-wait"`
-	StopWait    time.Duration `mapstructure:"stop-wait"`   // the stop signal, then SIGKILL after this
-	StopSignal  string        `mapstructure:"stop-signal"` // see Signal
-	Restarts    int           `mapstructure:"restarts"`    // within RestartsIn, before fail-over
-	RestartsIn  time.Duration `mapstructure:"restarts-in"`
+	Name        string   `mapstructure:"name"`
+	Command     []string `mapstructure:"command"`
+	Unit        string   `mapstructure:"unit"`
+	Environment []string `mapstructure:"environment"` // "NAME=value"
+	Directory   string   `mapstructure:"directory"`
+	ReadyTCP    string   `mapstructure:"ready-tcp"` // "host:port" that answers when it is ready
+	Health      Health   `mapstructure:"health"`
+	// After names the services that must be ready before this one is started. nil: the one
+	// before it in the file; empty and not nil: nobody.
+	After      []string      `mapstructure:"after"`
+	StartWait  time.Duration `mapstructure:"start-wait"`
+	StopWait   time.Duration `mapstructure:"stop-wait"`   // the stop signal, then SIGKILL after this
+	StopSignal string        `mapstructure:"stop-signal"` // see Signal
+	Restarts   int           `mapstructure:"restarts"`    // within RestartsIn, before fail-over
+	RestartsIn time.Duration `mapstructure:"restarts-in"`
 }
 
 // Health says how a running service is looked after; the zero value: not at all.
@@ -43,7 +49,46 @@ func (s *Service) Signal() syscall.Signal {
 	return stopSignals[strings.TrimPrefix(s.StopSignal, "SIG")]
 }
 
+// Order is who waits for whom among the services of a volume.
+func Order(list []Service) (*order.Plan, error) {
+	items := make([]order.Item, len(list))
+	for i := range list {
+		items[i] = order.Item{Name: list[i].Name, After: list[i].After}
+	}
+	return order.Of(items)
+}
+
+// listOrder tells services that say nothing of an order from those that wait for
+// nobody, and shows the former with what they wait for.
+func (r *reader) listOrder(cfg *Config) {
+	given, shown := map[string]bool{}, map[string]*value{}
+	for i := range r.values {
+		given[r.values[i].path], shown[r.values[i].path] = r.values[i].origin != FromDefault, &r.values[i]
+	}
+	for v := range cfg.Volumes {
+		list := cfg.Volumes[v].Services
+		for s := range list {
+			path := fmt.Sprintf("volumes[%d].services[%d].after", v, s)
+			if given[path] {
+				continue
+			}
+			list[s].After = nil
+			if at := shown[path]; at != nil && s > 0 {
+				at.value = []any{list[s-1].Name}
+			}
+		}
+	}
+}
+
+func checkOrder(list []Service, volume string, r *reader) {
+	var e *order.Error
+	if _, err := Order(list); errors.As(err, &e) {
+		r.mistake(fmt.Sprintf("%s.services[%d].after", volume, e.At), "%s", e.Text)
+	}
+}
+
 func checkServices(c *Config, list []Service, volume string, seen map[string]string, r *reader) {
+	checkOrder(list, volume, r)
 	for i, s := range list {
 		path := fmt.Sprintf("%s.services[%d]", volume, i)
 		r.name(path+".name", s.Name)
