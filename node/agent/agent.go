@@ -106,7 +106,7 @@ func build(p parts) (*Agent, error) {
 	if len(p.fence) > 0 {
 		a.fencer = newFencer(p.config.Peer().Name, p.fence, p.config.Fencing, a.peerHeard,
 			func(kind, text, reason string) { a.diary.note("", kind, text, reason) })
-		a.fencer.decides = !p.config.HasArbiter()
+		a.fencer.decides, a.fencer.fit = a.fencingDecides, a.fencingFits
 	}
 	var third Voter
 	if p.witness != nil {

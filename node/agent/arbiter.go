@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gemel/node/api"
@@ -49,6 +50,18 @@ func (a *Agent) aloneMeans(volumes []api.Volume) string {
 	}
 	return fmt.Sprintf("there is no third voter: when %s falls silent, its power is cut, and service goes on when that is proved; "+
 		"a power supply that takes the management controller along proves nothing", peer)
+}
+
+// fencingDecides reports whether a volume has no third voter, by its record.
+func (a *Agent) fencingDecides() bool {
+	return slices.ContainsFunc(a.owners, func(o *owner) bool { view := o.view.Load(); return view != nil && view.Arbiter.Rule.Alone() })
+}
+
+// fencingFits tells every volume's machine whether a device would cut the peer's power.
+func (a *Agent) fencingFits(fit bool) {
+	for _, o := range a.owners {
+		o.box.post(failover.FenceDevice{Fit: fit})
+	}
 }
 
 // unfit says which device would fail, when no device would do; empty: one would, or

@@ -225,7 +225,7 @@ func (o *owner) word(stopping bool) api.BeatVolume {
 		w.Role = rolePrimary
 	}
 	w.Unformatted = o.course.unformatted() != nil
-	w.Assures, w.Third, w.Going = view.Assures, view.Arbiter.Wanted, stopping
+	w.Assures, w.Third, w.Going = view.Assures, view.Arbiter.Word, stopping
 	if state != nil {
 		w.Disk, w.MayLack = state.Disk, state.MayLack
 		w.Fit = !stopping && fit(view.Role, state)

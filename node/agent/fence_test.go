@@ -142,10 +142,14 @@ func TestABrokenDeviceIsSaidBeforeItIsNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, k := &fakeSwitch{power: fencing.On, refuses: errors.New("no route")}, &kinds{}
 		f := testFencer(s, false, k)
+		f.fit = func(fit bool) { k.note(map[bool]string{true: "fit", false: "unfit"}[fit], "", "") }
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { f.run(ctx) })
 		time.Sleep(2 * firstProbe)
+		if k.has("fit") || k.has("unfit") {
+			t.Errorf("a device that never was fit: %v", k.list)
+		}
 		if st := f.status(); len(st.Devices) != 1 || !strings.Contains(st.Devices[0].Problem, "no route") || !k.has("fence.unfit") {
 			t.Errorf("%+v, noted %v", f.status(), k.list)
 		}
@@ -153,8 +157,15 @@ func TestABrokenDeviceIsSaidBeforeItIsNeeded(t *testing.T) {
 		s.refuses = nil
 		s.mu.Unlock()
 		time.Sleep(2 * time.Minute)
-		if st := f.status(); st.Devices[0].Problem != "" || !k.has("fence.fit") {
+		if st := f.status(); st.Devices[0].Problem != "" || !k.has("fence.fit") || !k.has("fit") {
 			t.Errorf("%+v, noted %v", f.status(), k.list)
+		}
+		s.mu.Lock()
+		s.refuses = errors.New("no route")
+		s.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		if !k.has("unfit") {
+			t.Errorf("noted %v", k.list)
 		}
 		cancel()
 		wg.Wait()

@@ -29,8 +29,11 @@ type fencer struct {
 	cfg  config.Fencing
 	peer *fencing.Peer
 	note func(kind, text, reason string)
-	// decides: there is no third voter, so that nothing is taken over without a proof.
-	decides bool
+	// decides tells whether there is a volume without a third voter, so that nothing is
+	// taken over without a proof; nil: there is none.
+	decides func() bool
+	// fit is told whether a device would do, when that changed; nil: nobody wants to know.
+	fit func(bool)
 
 	mu      sync.Mutex
 	health  []fencing.Health
@@ -175,6 +178,9 @@ func (f *fencer) probe(ctx context.Context) {
 	before := f.health
 	f.health, f.looked = found, time.Now()
 	f.mu.Unlock()
+	if fits(found) != fits(before) && f.fit != nil {
+		f.fit(fits(found))
+	}
 	for i, h := range found {
 		was := ""
 		if i < len(before) {
@@ -187,6 +193,11 @@ func (f *fencer) probe(ctx context.Context) {
 			f.note("fence.fit", fmt.Sprintf("The fencing device %s of %s is well again.", h.Device, f.node), "")
 		}
 	}
+}
+
+// fits reports whether one of the devices would do.
+func fits(all []fencing.Health) bool {
+	return slices.ContainsFunc(all, func(h fencing.Health) bool { return h.Problem == "" })
 }
 
 // status is what `gemel status` and `gemel fence status` show.

@@ -162,8 +162,8 @@ func machineConfig(cfg *config.Config, node int, boot string, vol config.Volume)
 	return failover.Config{Self: arbiter.NodeID(node), //nolint:gosec // 0 or 1
 		SelfName: cfg.Nodes[node].Name, PeerName: cfg.Nodes[1-node].Name, WitnessName: cfg.ArbiterName(),
 		Third: arbiter.ThirdNamed(cfg.Arbiter()), Boot: boot, Fences: devices > 0, FenceDelay: cfg.Fencing.Delay,
-		FenceTime: devices*cfg.Fencing.Timeout + fenceSlack,
-		Volume:    vol.Name, Links: cfg.LinkNames(),
+		FenceTime: devices*cfg.Fencing.Timeout + fenceSlack, StandIn: cfg.Fencing.StandIn,
+		Volume: vol.Name, Links: cfg.LinkNames(),
 		Heartbeat: t.Heartbeat, MinorBeats: t.MinorBeats, Major: t.Major, Lease: t.Lease, Renew: t.Renew,
 		BootWait: t.BootWait, StepTimeout: t.StepTimeout, TakeoverUnderA: vol.TakeoverUnderA == config.TakeoverAllow,
 		Prefer: preference(cfg, node, vol), FailBack: vol.FailBack == config.FailBackAuto,

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"gemel/node/api"
@@ -125,6 +126,10 @@ func (a *Agent) witnessStatus(volumes []api.Volume) api.VoterStatus {
 		s.LastSeen = time.Unix(0, ns).UTC()
 	}
 	if s.Reachable {
+		return s
+	}
+	if len(volumes) > 0 && !slices.ContainsFunc(volumes, func(v api.Volume) bool { return v.Arbiter.Recorded != api.NoArbiter }) {
+		s.Means = "the pair does without it until it is back; " + a.aloneMeans(volumes)
 		return s
 	}
 	s.Means = "the pair goes on, but the next failure of a node stops the service until the witness is back"

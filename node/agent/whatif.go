@@ -351,7 +351,7 @@ func (a *Agent) recallTimes(past []event.Event) {
 // foreseen are the steps that fencing would let fail, as far as the last look tells.
 func (f *fencer) foreseen() map[failover.Step]string {
 	s := f.status()
-	if !s.Required && !f.decides {
+	if !s.Required && (f.decides == nil || !f.decides()) {
 		return nil
 	}
 	var why []string

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -166,7 +165,7 @@ func judgeAlone(v *verdict, s *api.Status) {
 func judgeArbiter(v *verdict, s *api.Status) {
 	for i := range s.Volumes {
 		if d := s.Volumes[i].Arbiter; d.Differs != "" {
-			v.add(degraded, "%s", fmt.Sprintf("the arbiter of %s is %s, not %s as configured", s.Volumes[i].Name, d.Recorded, d.Configured))
+			v.add(degraded, "the arbiter of %s is %s, not %s as configured: %s", s.Volumes[i].Name, d.Recorded, d.Configured, d.Differs)
 		}
 	}
 }

@@ -16,6 +16,7 @@ type Fencing struct {
 	Timeout  time.Duration `mapstructure:"timeout"`  // one device, order and proof together
 	Restore  bool          `mapstructure:"restore"`  // switch the node on again after a proof
 	Probe    time.Duration `mapstructure:"probe"`    // between looks at the devices; 0: none
+	StandIn  time.Duration `mapstructure:"stand-in"` // silence of the third voter before fencing decides in its place; 0: never
 }
 
 // FenceDevice is one way to cut a node's power.
@@ -52,6 +53,9 @@ func checkFencing(c *Config, r *reader) {
 	}
 	if d := c.Fencing.Delay; d < time.Second || d > time.Minute {
 		r.mistake("fencing.delay", "%v is out of range; 1s to 1m", d)
+	}
+	if d := c.Fencing.StandIn; d != 0 && (d < time.Second || d > time.Hour) {
+		r.mistake("fencing.stand-in", "%v is out of range; 1s to 1h, or 0 for never", d)
 	}
 	for i, n := range c.Nodes {
 		for j, d := range n.Fence {

@@ -80,6 +80,7 @@ var keys = []Key{
 	{"fencing.timeout", Duration, "", "20s", "Limit of one device, from the order to the proof."},
 	{"fencing.restore", Switch, "", "true", "Switch the peer on again once it is proved to be off; not after the third time in an hour."},
 	{"fencing.probe", Duration, "", "1m", "Time between looks at the devices, to know of a broken one before it is needed. 0: never."},
+	{"fencing.stand-in", Duration, "", "10s", "How long the witness or etcd must be silent for both nodes before fencing decides in its place, until it answers again; needs devices that are fit on both nodes. 1s to 1h; 0: never. See docs/operating/arbiters.md."},
 
 	{"drill.schedule", Text, "", "", "When every volume is switched over to see whether it works, in local time: days and time such as `sun 03:00`, `mon,thu 02:30` or `daily 04:00`. Skipped, with the reason in the history, while anything is amiss. Never when not given."},
 

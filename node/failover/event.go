@@ -121,6 +121,7 @@ func (ServiceFailed) isEvent() {}
 func (HandOver) isEvent()      {}
 func (Shot) isEvent()          {}
 func (Arbiter) isEvent()       {}
+func (FenceDevice) isEvent()   {}
 func (Order) isEvent()         {}
 
 // PeerReport is the peer's word on this volume, from its heartbeat.

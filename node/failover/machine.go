@@ -96,6 +96,9 @@ type Machine struct {
 	shotAgain   time.Duration // not before this
 	shotError   string        // of the last shot; empty: it proved something, or there was none
 	thirdUp     bool          // the configuration's third voter answers
+	thirdSince  time.Duration // since when it does, or does not
+	fenceFit    bool          // a device would cut the peer's power, by the last look
+	stands      bool          // fencing is to stand in for the third voter; see standin.go
 
 	order      Order         // operator's order being carried out; ID zero: none
 	orderUntil time.Duration // when it is answered with a time-out
@@ -116,7 +119,7 @@ func New(cfg Config) *Machine {
 func (m *Machine) Step(now time.Duration, ev Event) []Action {
 	m.now, m.out = now, nil
 	if !m.started {
-		m.started, m.start = true, now
+		m.started, m.start, m.thirdSince = true, now, now
 	}
 	m.take(ev)
 	m.advance()
@@ -153,7 +156,9 @@ func (m *Machine) take(ev Event) {
 	case Shot:
 		m.takeShot(e)
 	case Arbiter:
-		m.thirdUp = e.Up
+		m.takeArbiter(e)
+	case FenceDevice:
+		m.fenceFit = e.Fit
 	case Order:
 		m.takeOrder(e)
 	case Mode:
@@ -166,6 +171,7 @@ func (m *Machine) take(ev Event) {
 // advance restores what must always hold, whatever the event was.
 func (m *Machine) advance() {
 	m.checkOrder()
+	m.standIn()
 	m.prove()
 	switch m.role {
 	case RoleSecondary:

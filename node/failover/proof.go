@@ -151,16 +151,26 @@ func (m *Machine) minority(r reign.Refusal) string {
 
 // adjustRule makes the third voter on record the one that both configurations name.
 func (m *Machine) adjustRule() {
-	if m.role != RoleServing || m.forced || m.again || m.ruleDiffers() != "" || m.prop.Rule().Third == m.cfg.Third {
+	wanted := m.wanted()
+	if m.role != RoleServing || m.forced || m.again || m.ruleDiffers() != "" || m.prop.Rule().Third == wanted {
 		return
 	}
 	if before := m.prop.Rule(); m.prop.Chosen().Set == arbiter.Both && m.replica.Connected {
-		if asked := m.prop.Change(m.cfg.Third); asked != nil {
+		if asked := m.prop.Change(wanted); asked != nil {
 			m.send(asked)
-			m.note(Note{Kind: "arbiter.change", Text: fmt.Sprintf("The volume gets another third voter: %s.", m.thirdName()),
-				Reason: fmt.Sprintf("the configuration of both nodes names it; this is change %d", before.Change+1)})
+			m.note(m.changeNote(before.Change + 1))
 		}
 	}
+}
+
+func (m *Machine) changeNote(change uint32) Note {
+	if m.stands {
+		return Note{Kind: "arbiter.change", Text: fmt.Sprintf("Fencing stands in for the third voter, %s.", m.cfg.WitnessName),
+			Reason: fmt.Sprintf("neither node has an answer from it for %v, and each can cut the other's power; this is change %d",
+				m.cfg.StandIn, change)}
+	}
+	return Note{Kind: "arbiter.change", Text: fmt.Sprintf("The volume gets another third voter: %s.", m.thirdName()),
+		Reason: fmt.Sprintf("the configuration of both nodes names it; this is change %d", change)}
 }
 
 func (m *Machine) thirdName() string {
@@ -170,19 +180,25 @@ func (m *Machine) thirdName() string {
 	return m.cfg.WitnessName
 }
 
-// ruleDiffers says what keeps the configuration's third voter from becoming the
-// one on record; empty: nothing, or it is.
+// ruleDiffers says what keeps the wanted third voter from becoming the one on record;
+// empty: nothing, or it is.
 func (m *Machine) ruleDiffers() string {
+	wanted := m.wanted()
 	switch {
-	case m.recorded().Third == m.cfg.Third:
+	case m.recorded().Third == wanted:
 		return ""
 	case !m.det.alive:
 		return m.cfg.PeerName + " is silent; both nodes must agree"
 	case !m.peer.Speaks:
 		return m.cfg.PeerName + " has not told what its configuration says"
-	case m.peer.Third != m.cfg.Third:
+	case m.stands && m.peer.Third == m.cfg.Third:
+		return fmt.Sprintf("%s still has answers from %s, or could not cut the power here", m.cfg.PeerName, m.cfg.WitnessName)
+	case !m.stands && wanted != m.peer.Third && m.recorded().Alone() && m.peer.Third == arbiter.NoThird:
+		return fmt.Sprintf("%s has no answer from %s, or its configuration names none; make both the same and restart both agents",
+			m.cfg.PeerName, m.cfg.WitnessName)
+	case m.peer.Third != wanted:
 		return "the configuration of " + m.cfg.PeerName + " says otherwise; make both the same and restart both agents"
-	case m.cfg.Third != arbiter.NoThird && !m.thirdUp:
+	case wanted != arbiter.NoThird && !m.thirdUp:
 		return m.cfg.WitnessName + " does not answer"
 	}
 	return ""
@@ -200,13 +216,15 @@ func (m *Machine) recorded() arbiter.Rule {
 }
 
 func (m *Machine) arbiterView() ArbiterView {
-	v := ArbiterView{Rule: m.recorded(), Wanted: m.cfg.Third, Shooting: m.shooting, Failed: m.shotError}
+	v := ArbiterView{Rule: m.recorded(), Wanted: m.cfg.Third, Word: m.wanted(), Shooting: m.shooting, Failed: m.shotError}
 	own, told := m.replica.Record.Accepted, m.prop.Assured()
 	v.Assured = own.Version != 0 && own == told && own.Rule.Alone() && own.Set.Has(m.cfg.Self)
 	if v.Rule.Third == v.Wanted {
 		return v
 	}
-	if v.Differs = m.ruleDiffers(); v.Differs == "" {
+	if v.Differs = m.ruleDiffers(); m.stands && v.Rule.Alone() {
+		v.Differs = fmt.Sprintf("fencing stands in for %s until that answers again", m.cfg.WitnessName)
+	} else if v.Differs == "" {
 		v.Differs = "it is changed as soon as both nodes are in sync"
 	}
 	return v

@@ -43,7 +43,7 @@ func (m *Machine) Standing() Standing {
 // Restore makes a new machine remember s, as of boot time now. It must not have taken
 // an event yet. The peer's beats will name peerBoot as their start.
 func (m *Machine) Restore(now time.Duration, s Standing, peerBoot string) {
-	m.now, m.started, m.start = now, true, now-s.Uptime
+	m.now, m.started, m.start, m.thirdSince = now, true, now-s.Uptime, now
 	m.mode, m.failures, m.stopped = s.Mode, s.Failures, s.Stopped
 	m.det.heard, m.notBefore = s.Heard, now+s.Wait
 	m.ended = s.Ended

@@ -30,10 +30,11 @@ type View struct {
 // ArbiterView says who decides besides the two nodes, and what without one would
 // become of the loss of the peer.
 type ArbiterView struct {
-	Rule     arbiter.Rule // on record
-	Wanted   arbiter.Third
-	Differs  string // why the record is not as the configuration wants it; empty: it is
-	Assured  bool   // a proof that the peer is off would make this node Primary
+	Rule     arbiter.Rule  // on record
+	Wanted   arbiter.Third // by the configuration
+	Word     arbiter.Third // that this node would record now: the wanted one, or none while fencing stands in for it
+	Differs  string        // why the record is not as the configuration wants it; empty: it is
+	Assured  bool          // a proof that the peer is off would make this node Primary
 	Shooting bool
 	Failed   string // why the last shot proved nothing; empty: it did, or there was none
 }
@@ -88,9 +89,12 @@ type Config struct {
 	Boot string
 	// Fences: a device can cut the peer's power. FenceDelay is how much longer than
 	// a Primary a Secondary waits before it does; FenceTime is how long it may take.
-	Fences      bool
-	FenceDelay  time.Duration
-	FenceTime   time.Duration
+	Fences     bool
+	FenceDelay time.Duration
+	FenceTime  time.Duration
+	// StandIn is how long the third voter is silent before fencing decides in its
+	// place; zero: it never does.
+	StandIn     time.Duration
 	Volume      string
 	Links       []string
 	Heartbeat   time.Duration

@@ -31,6 +31,7 @@ type world struct {
 	third  [2]int   // which one a node's configuration names: see thirds
 	fenced bool     // each node can cut the other's power
 	broken bool     // and the device does not
+	unfit  bool     // and looks so
 	shots  []string // who shot
 }
 
@@ -105,7 +106,7 @@ func (w *world) config(id arbiter.NodeID) Config {
 	}
 	return Config{Self: id, SelfName: names[id], PeerName: names[1-id], Volume: "data",
 		WitnessName: []string{"witness", "other", ""}[w.third[id]], Third: arbiter.Third(w.third[id]),
-		Boot: boot, Fences: w.fenced, FenceDelay: 2 * time.Second, FenceTime: 20 * time.Second,
+		Boot: boot, Fences: w.fenced, StandIn: 4 * time.Second, FenceDelay: 2 * time.Second, FenceTime: 20 * time.Second,
 		Links: []string{"private", "lan"}, Heartbeat: 250 * time.Millisecond, MinorBeats: 3, Major: 2 * time.Second,
 		Lease: term, Renew: 500 * time.Millisecond, BootWait: 5 * time.Second, StepTimeout: 30 * time.Second,
 		Prefer: prefer, FailBack: w.failback,
@@ -357,6 +358,7 @@ func (w *world) pass(d time.Duration) {
 			}
 			w.feed(b.id, AddressNIC{Up: b.nic})
 			w.feed(b.id, Arbiter{Up: w.voterOf(b, arbiter.Witness).up && !w.cut[[2]arbiter.NodeID{b.id, arbiter.Witness}]})
+			w.feed(b.id, FenceDevice{Fit: w.fenced && !w.unfit})
 			w.feed(b.id, Tick{})
 			if b.up && w.now%(250*time.Millisecond) == 0 {
 				w.beat(b)
@@ -382,7 +384,7 @@ func (w *world) beat(b *box) {
 	r := PeerReport{Boot: fmt.Sprint(b.boot), Primary: primary, Serving: v.Role == RoleServing,
 		Leaving: v.Role == RoleLeaving, Epoch: v.Epoch, Chosen: v.Chosen, Fit: b.replica.DiskWhole || b.replica.Created, AddressNIC: b.nic,
 		MayLack: b.replica.MayLack, ServicesFailed: v.ServicesFailed, Impaired: v.Impaired != "", Standby: b.mode.Standby,
-		Assures: v.Assures, Third: v.Arbiter.Wanted, Speaks: true, Going: b.going}
+		Assures: v.Assures, Third: v.Arbiter.Word, Speaks: true, Going: b.going}
 	if !primary {
 		r.Epoch = 0
 	}

@@ -254,7 +254,7 @@ func (w *world) word(b *box) failover.PeerReport {
 			v.Role != failover.RoleLeaving && v.Role != failover.RoleLettingGo,
 		MayLack: b.replica.MayLack, Standby: standing.Mode.Standby,
 		ServicesFailed: v.ServicesFailed, Impaired: v.Impaired != "",
-		Assures: v.Assures, Third: v.Arbiter.Wanted, Speaks: true}
+		Assures: v.Assures, Third: v.Arbiter.Word, Speaks: true}
 	if !primary {
 		r.Epoch = 0
 	}
