@@ -104,7 +104,7 @@ func build(p parts) (*Agent, error) {
 		}
 	}
 	if len(p.fence) > 0 {
-		a.fencer = newFencer(p.config.Peer().Name, p.fence, p.config.Fencing, a.peerHeard,
+		a.fencer = newFencer(p.config.Peer().Name, p.fence, p.config.Fencing, a.peerHeard, a.peerStart,
 			func(kind, text, reason string) { a.diary.note("", kind, text, reason) })
 		a.fencer.decides, a.fencer.fit = a.fencingDecides, a.fencingFits
 	}

@@ -160,6 +160,13 @@ func (h *heart) admit(b api.Beat) (fresh bool, err error) {
 	return true, nil
 }
 
+// peerStart names the start of the peer's agent that was heard last.
+func (h *heart) peerStart() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.from
+}
+
 // refuse tells of the first refused beats; a flood of them is told once.
 func (h *heart) refuse(err error) {
 	h.mu.Lock()

@@ -73,7 +73,7 @@ func (k *kinds) has(kind string) bool {
 
 func testFencer(s *fakeSwitch, required bool, k *kinds) *fencer {
 	cfg := config.Fencing{Required: required, Wait: 3 * time.Second, Timeout: 10 * time.Second, Restore: true, Probe: time.Minute}
-	return newFencer("server2", []fencing.Device{s}, cfg, func() time.Time { return time.Time{} }, k.note)
+	return newFencer("server2", []fencing.Device{s}, cfg, func() time.Time { return time.Time{} }, nil, k.note)
 }
 
 func TestTakeOverAndFencing(t *testing.T) {

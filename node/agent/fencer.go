@@ -46,11 +46,12 @@ type fencer struct {
 	wg      sync.WaitGroup
 }
 
-// newFencer returns the fencer of node. heard tells when its newest heartbeat came.
-func newFencer(node string, devices []fencing.Device, cfg config.Fencing, heard func() time.Time,
+// newFencer returns the fencer of node. heard tells when its newest heartbeat came, and start of which start of its
+// agent; nil: nobody knows.
+func newFencer(node string, devices []fencing.Device, cfg config.Fencing, heard func() time.Time, start func() string,
 	note func(kind, text, reason string)) *fencer {
 	f := &fencer{node: node, cfg: cfg, note: note, life: context.Background()}
-	f.peer = fencing.NewPeer(node, devices, fencing.Options{DeviceTimeout: cfg.Timeout, Heard: heard, Ended: f.ended})
+	f.peer = fencing.NewPeer(node, devices, fencing.Options{DeviceTimeout: cfg.Timeout, Heard: heard, Start: start, Ended: f.ended})
 	return f
 }
 

@@ -67,6 +67,14 @@ func (a *Agent) peerHeard() time.Time {
 	return a.wall(time.Duration(newest))
 }
 
+// peerStart names the start of the peer's agent that was heard last; empty: none was.
+func (a *Agent) peerStart() string {
+	if a.heart == nil {
+		return ""
+	}
+	return a.heart.peerStart()
+}
+
 func (a *Agent) volumeStatus(o *owner) api.Volume {
 	view, state, heard := o.view.Load(), o.state.Load(), o.heard.Load()
 	v := api.Volume{Phase: view.Phase, Refusal: view.Refusal, Impaired: view.Impaired, PeerRole: control.Unknown,

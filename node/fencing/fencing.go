@@ -60,6 +60,9 @@ var (
 		"without one only the lease and the witness end the peer's reign")
 	// ErrAlive: a device says off while the node still speaks.
 	ErrAlive = errors.New("the node still sends heartbeats although its power is reported as off")
+	// ErrDistrusted: a device that was caught lying says off of a node that was silent anyhow.
+	ErrDistrusted = errors.New("it says off, and its word proves nothing: it was caught lying, and the node was silent before " +
+		"the order; `gemel fence test` clears this when it tells the truth again")
 	// ErrUnproved: no device proved that the node is off.
 	ErrUnproved = errors.New("no fencing device proved that the node is off")
 )

@@ -28,6 +28,9 @@ type Options struct {
 	// Heard returns when the peer was last heard, zero for never. A node that speaks after a device said off is
 	// alive, whatever the device says. Nil: nobody listens.
 	Heard func() time.Time
+	// Start names the start of the peer's agent that was heard last: a node that was off comes back with
+	// another one. Nil, or empty: nobody knows.
+	Start func() string
 	// Ended is told the end of every shot, once and before those who wait for it. Nil: nobody is.
 	Ended func(Proof, error)
 }
@@ -43,9 +46,12 @@ type Peer struct {
 	running sync.WaitGroup
 
 	mu    sync.Mutex
-	shot  *shot // under way; nil: none
-	lied  map[string]string
-	proof Proof // newest one, void once the node is heard again
+	shot  *shot             // under way; nil: none
+	lied  map[string]string // by device: how it was caught; see trust.go
+	proof Proof             // newest one, void once the node is heard again
+	claim claim             // the same, kept to be seen through later
+	// failed are devices that answer and do not what they are told, by name.
+	failed map[string]string
 }
 
 // shot is one try of all devices, for all who wait for it.
@@ -66,7 +72,10 @@ func NewPeer(node string, devices []Device, opt Options) *Peer {
 	if opt.Heard == nil {
 		opt.Heard = func() time.Time { return time.Time{} }
 	}
-	p := &Peer{node: node, devices: devices, opt: opt, lied: map[string]string{}}
+	if opt.Start == nil {
+		opt.Start = func() string { return "" }
+	}
+	p := &Peer{node: node, devices: devices, opt: opt, lied: map[string]string{}, failed: map[string]string{}}
 	p.life, p.end = context.WithCancel(context.Background())
 	return p
 }
@@ -132,9 +141,10 @@ func (p *Peer) holds() bool {
 
 // shoot ends by itself: every device is bounded by DeviceTimeout.
 func (p *Peer) shoot(ctx context.Context, s *shot) {
+	start := p.opt.Start()
 	s.proof, s.err = p.try(ctx)
 	p.mu.Lock()
-	p.shot, p.proof = nil, s.proof
+	p.shot, p.proof, p.claim = nil, s.proof, claim{s.proof, start}
 	p.mu.Unlock()
 	if p.opt.Ended != nil {
 		p.opt.Ended(s.proof, s.err)
@@ -162,9 +172,11 @@ func (p *Peer) try(ctx context.Context) (Proof, error) {
 func (p *Peer) by(ctx context.Context, d Device) (Proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.opt.DeviceTimeout)
 	defer cancel()
+	p.lookBack()
+	spoke, silent := time.Time{}, !p.opt.Heard().After(time.Now().Add(-lastWords))
 	// A node that is off already may refuse the order: the state decides.
 	ordered := d.PowerOff(ctx)
-	off, first, spoke := 0, time.Time{}, time.Time{}
+	off, first := 0, time.Time{}
 	for {
 		state, err := d.Status(ctx)
 		if heard := p.opt.Heard(); err != nil || state != Off {
@@ -175,13 +187,20 @@ func (p *Peer) by(ctx context.Context, d Device) (Proof, error) {
 			}
 			off, first = 1, time.Now()
 		} else if off++; off == reads {
+			if silent && p.lies(d) {
+				return Proof{}, ErrDistrusted
+			}
 			return p.proved(d), nil
 		}
 		if !pause(ctx, p.opt.Poll) {
 			if !spoke.IsZero() {
 				return Proof{}, p.lie(d, spoke)
 			}
-			return Proof{}, unproved(state, ordered, err, p.opt.DeviceTimeout)
+			why := unproved(state, ordered, err, p.opt.DeviceTimeout)
+			if err == nil && p.life.Err() == nil {
+				p.remember(d, why)
+			}
+			return Proof{}, why
 		}
 	}
 }
@@ -246,18 +265,6 @@ func (p *Peer) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.proof = Proof{}
-}
-
-func (p *Peer) distrust(d Device, why string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.lied[d.Name()] = why
-}
-
-func (p *Peer) trust(d Device) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.lied, d.Name())
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

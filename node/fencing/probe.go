@@ -3,7 +3,6 @@ package fencing
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // Health is what a look at one device found.
@@ -26,13 +25,13 @@ func (p *Peer) Probe(ctx context.Context) []Health {
 func (p *Peer) look(ctx context.Context, d Device) Health {
 	ctx, cancel := context.WithTimeout(ctx, p.opt.DeviceTimeout)
 	defer cancel()
-	began := time.Now()
+	p.lookBack()
 	state, err := d.Status(ctx)
 	h := Health{Device: d.Name(), Power: state}
-	switch alive := p.opt.Heard().After(began.Add(-2 * time.Second)); {
+	switch {
 	case err != nil:
 		h.Power, h.Problem = Unknown, "does not answer: "+err.Error()
-	case state == Off && alive:
+	case state == Off && p.speaksOn(ctx, d):
 		h.Problem = fmt.Sprintf("says that %s is off, though its heartbeats arrive: it belongs to another box, or lies", p.node)
 		p.distrust(d, h.Problem)
 	case state == Unknown:
@@ -41,15 +40,4 @@ func (p *Peer) look(ctx context.Context, d Device) Health {
 		h.Problem = p.grudge(d)
 	}
 	return h
-}
-
-// grudge is why a device is not trusted any more; empty when it is.
-func (p *Peer) grudge(d Device) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	why := p.lied[d.Name()]
-	if why == "" {
-		return ""
-	}
-	return "was caught lying: " + why + "; `gemel fence test` clears this when it tells the truth again"
 }
