@@ -15,6 +15,7 @@ import (
 	"gemel/node/service/exec"
 	"gemel/node/service/health"
 	"gemel/node/service/order"
+	"gemel/node/service/supervisor"
 	"gemel/node/service/systemd"
 )
 
@@ -43,15 +44,13 @@ func newServices(cfg *config.Config, vol config.Volume, failed func(name, reason
 
 func newDriver(cfg *config.Config, volume string, s *config.Service, onFailed func(service.State), hold func(context.Context) error) (service.Driver, error) {
 	runDir := filepath.Join(cfg.RunDir, "services")
+	keep := supervisor.Options{Volume: volume, Name: s.Name, Health: healthOf(s.Health), StartWait: s.StartWait, StopWait: s.StopWait,
+		Restarts: s.Restarts, RestartsIn: s.RestartsIn, Hold: hold, OnFailed: onFailed}
 	if s.Unit != "" {
-		return systemd.New(systemd.Options{Volume: volume, Name: s.Name, Unit: s.Unit, Health: healthOf(s.Health),
-			StartWait: s.StartWait, StopWait: s.StopWait, Restarts: s.Restarts, RestartsIn: s.RestartsIn,
-			RunDir: runDir, Hold: hold, OnFailed: onFailed})
+		return systemd.New(systemd.Options{Options: keep, Unit: s.Unit, RunDir: runDir})
 	}
-	return exec.New(exec.Options{Volume: volume, Name: s.Name, Command: s.Command,
-		Environment: s.Environment, Directory: s.Directory, ReadyTCP: s.ReadyTCP, Health: healthOf(s.Health),
-		StartWait: s.StartWait, StopWait: s.StopWait, StopSignal: s.Signal(), Restarts: s.Restarts, RestartsIn: s.RestartsIn,
-		RunDir: runDir, LogDir: filepath.Join(cfg.StateDir, "services"), Hold: hold, OnFailed: onFailed})
+	return exec.New(exec.Options{Options: keep, Command: s.Command, Environment: s.Environment, Directory: s.Directory,
+		ReadyTCP: s.ReadyTCP, StopSignal: s.Signal(), RunDir: runDir, LogDir: filepath.Join(cfg.StateDir, "services")})
 }
 
 // Start starts every service once those that it waits for are ready. One that fails

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gemel/node/service"
+	"gemel/node/service/supervisor"
 )
 
 // role makes the test program play the part of a service.
@@ -85,10 +86,10 @@ func freeAddr(t *testing.T) string {
 func options(t *testing.T, part string) Options {
 	dir, addr := t.TempDir(), freeAddr(t)
 	return Options{
-		Volume: "vol", Name: "svc", Command: []string{os.Args[0]},
+		Options: supervisor.Options{Volume: "vol", Name: "svc", StopWait: 10 * time.Second, RestartsIn: time.Hour},
+		Command: []string{os.Args[0]}, ReadyTCP: addr,
 		Environment: []string{role + "=" + part, "GEMEL_EXEC_TEST_ADDR=" + addr},
-		ReadyTCP:    addr, StopWait: 10 * time.Second, RestartsIn: time.Hour,
-		RunDir: filepath.Join(dir, "run"), LogDir: filepath.Join(dir, "log"),
+		RunDir:      filepath.Join(dir, "run"), LogDir: filepath.Join(dir, "log"),
 	}
 }
 
@@ -250,7 +251,7 @@ func TestNotReady(t *testing.T) {
 	})
 	t.Run("another answers in its place", func(t *testing.T) {
 		o := options(t, "sleep")
-		o.StartWait = 100 * time.Millisecond
+		o.StartWait = 5 * time.Second // time for one whole look on a slow box
 		l, err := net.Listen("tcp", o.ReadyTCP)
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gemel/node/service"
 )
 
 // The environment of every process of a service carries its name and the
@@ -21,9 +23,6 @@ const (
 	markName = "GEMEL_SERVICE"
 	markDir  = "GEMEL_SERVICE_DIR"
 )
-
-// reap is the pause between looks at processes that are ending.
-const reap = 10 * time.Millisecond
 
 // stat is what /proc/PID/stat tells.
 type stat struct {
@@ -73,6 +72,8 @@ func (s *Service) marks() [2]string {
 // marks, those in the session of its main process, those that belonged to it
 // before, and all their descendants.
 func (s *Service) family() ([]int, error) {
+	s.looking.Lock()
+	defer s.looking.Unlock()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
@@ -159,14 +160,24 @@ func (s *Service) hold() ([]int, error) {
 	return s.family()
 }
 
+// reapMost bounds the pause between looks at processes that are ending.
+const reapMost = 100 * time.Millisecond
+
+// reap is that pause. A look reads of every process of the box, and several services
+// may end at the same time.
+func reap(waited, look time.Duration) time.Duration {
+	return min(service.Pace(waited, look), reapMost)
+}
+
 // waitGone waits until nothing of the service runs. With kill set it sends
 // SIGKILL in every round.
 func (s *Service) waitGone(ctx context.Context, kill bool) error {
-	look := s.family
+	look, begin := s.family, time.Now()
 	if kill {
 		look = s.hold
 	}
 	for {
+		began := time.Now()
 		pids, err := look()
 		if err != nil {
 			return err
@@ -183,7 +194,7 @@ func (s *Service) waitGone(ctx context.Context, kill bool) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("processes %v still run: %w", pids, ctx.Err())
-		case <-time.After(reap):
+		case <-time.After(reap(time.Since(begin), time.Since(began))):
 		}
 	}
 }

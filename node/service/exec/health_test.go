@@ -142,11 +142,13 @@ func TestStopInsistsWithinTheTimeAllowed(t *testing.T) {
 	start(t, s)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if wait := s.politeness(ctx); wait > 15*time.Second {
+	if wait := s.opts.Patience(ctx); wait > 15*time.Second {
 		t.Errorf("it waits %v of 20 s", wait)
 	}
-	s.opts.StopWait = 0
-	if err := s.Stop(ctx); err != nil {
+	o.StopWait = time.Nanosecond
+	again := newService(t, o)
+	s.Release()
+	if err := again.Stop(ctx); err != nil {
 		t.Error(err)
 	}
 }

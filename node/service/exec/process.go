@@ -8,20 +8,97 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// process is the main process of a service, started here or adopted.
+// process is the main process of a service, started here or adopted: one life of it.
 type process struct {
+	of     *Service
 	pid    int
-	exited chan struct{} // closed when it ended
+	start  uint64        // tells a reused pid apart
+	exited chan struct{} // closed when it ended; nil: adopted, nobody here is its parent
 	reason string        // how it ended; read only after exited
 }
 
-func (s *Service) id() string { return s.opts.Volume + "/" + s.opts.Name }
+const (
+	// tendEvery is the time between looks at the log's size and at which processes
+	// belong to the service.
+	tendEvery = 10 * time.Second
+	// adoptedEvery is the time between looks at whether an adopted process should
+	// still be waited for.
+	adoptedEvery = 100 * time.Millisecond
+)
+
+func (p *process) PID() int { return p.pid }
+
+// Wait returns how the process ended, and tends the service meanwhile.
+func (p *process) Wait(ctx context.Context) string {
+	exited := p.exited
+	if exited == nil {
+		exited = make(chan struct{})
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { p.await(ctx, exited) })
+	}
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ""
+		case <-exited:
+			if ctx.Err() != nil {
+				return ""
+			}
+			return p.reason
+		case <-tick.C: // both are tried again at the next tick
+			_ = p.of.rotate()
+			_, _ = p.of.family()
+		}
+	}
+}
+
+// await closes exited when an adopted process ends; it gives up with ctx.
+func (p *process) await(ctx context.Context, exited chan struct{}) {
+	fd, err := p.open()
+	if err != nil {
+		close(exited)
+		return
+	}
+	defer unix.Close(fd)
+	for ctx.Err() == nil {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(adoptedEvery.Milliseconds()))
+		if n > 0 {
+			close(exited)
+			return
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			time.Sleep(adoptedEvery)
+		}
+	}
+}
+
+// open returns a descriptor of the process; an error says that it ended.
+func (p *process) open() (int, error) {
+	fd, err := unix.PidfdOpen(p.pid, 0) // from here on the pid cannot be another process
+	if err != nil {
+		return 0, err
+	}
+	st, err := readStat(p.pid)
+	if err == nil && (st.start != p.start || st.zombie) {
+		err = unix.ESRCH
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+	}
+	return fd, err
+}
+
+func (s *Service) id() string { return s.opts.ID() }
 
 func (s *Service) fileName() string { return s.opts.Volume + "." + s.opts.Name }
 
@@ -46,7 +123,7 @@ func (s *Service) spawn() (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", s.opts.Command[0], err)
 	}
-	p := &process{pid: cmd.Process.Pid, exited: make(chan struct{})}
+	p := &process{of: s, pid: cmd.Process.Pid, exited: make(chan struct{})}
 	if err := s.remember(p.pid); err != nil {
 		err = errors.Join(err, unix.Kill(-p.pid, unix.SIGKILL), cmd.Wait())
 		return nil, err
@@ -87,44 +164,24 @@ func (s *Service) forget() error {
 
 // adopt returns the main process that an earlier life of the agent started, or
 // nil. It is the same one only if pid, start time and marks agree.
-func (s *Service) adopt(ctx context.Context) *process {
+func (s *Service) adopt() *process {
 	text, err := os.ReadFile(s.pidFile())
 	if err != nil {
 		return nil
 	}
-	var pid int
-	var start uint64
-	if _, err := fmt.Sscanf(string(text), "%d %d", &pid, &start); err != nil {
+	p := &process{of: s, reason: "it ended; how is unknown, since an earlier agent started it"}
+	if _, err := fmt.Sscanf(string(text), "%d %d", &p.pid, &p.start); err != nil {
 		return nil
 	}
-	fd, err := unix.PidfdOpen(pid, 0) // from here on the pid cannot be another process
+	fd, err := p.open()
 	if err != nil {
 		return nil
 	}
-	st, err := readStat(pid)
-	if err != nil || st.start != start || st.zombie || !s.marked(pid) {
-		unix.Close(fd)
+	defer unix.Close(fd) // kept until the marks have been read
+	if !s.marked(p.pid) {
 		return nil
 	}
-	p := &process{pid: pid, exited: make(chan struct{}), reason: "it ended; how is unknown, since an earlier agent started it"}
-	s.wg.Go(func() { watchPidfd(ctx, fd, p.exited) })
 	return p
-}
-
-// watchPidfd closes exited when the process ends; it gives up with ctx.
-func watchPidfd(ctx context.Context, fd int, exited chan struct{}) {
-	defer unix.Close(fd)
-	const look = 200 // ms between looks at ctx
-	for ctx.Err() == nil {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, look)
-		if n > 0 {
-			close(exited)
-			return
-		}
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			time.Sleep(look * time.Millisecond)
-		}
-	}
 }
 
 // logLimit is the size in bytes above which the log moves to NAME.log.1.

@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+
+	"gemel/node/service"
 )
 
 const (
 	active = "active"
 	all    = dbus.All
-	// pollFast is the time between looks while somebody waits, pollSlow while a unit
-	// only runs.
-	pollFast = 50 * time.Millisecond
+	// pollSlow is the time between looks at a unit that only runs.
 	pollSlow = 500 * time.Millisecond
 	// lookWait bounds one question to systemd.
 	lookWait = 5 * time.Second
@@ -140,7 +140,8 @@ func text(v any) string {
 
 // await looks until the unit is as wanted or ctx ends.
 func (b *bus) await(ctx context.Context, name string, wanted func(unit) bool) (unit, error) {
-	for {
+	for begin := time.Now(); ; {
+		began := time.Now()
 		u, err := b.look(ctx, name)
 		if err == nil && wanted(u) {
 			return u, nil
@@ -148,7 +149,7 @@ func (b *bus) await(ctx context.Context, name string, wanted func(unit) bool) (u
 		select {
 		case <-ctx.Done():
 			return u, fmt.Errorf("waited in vain: %w", ctx.Err())
-		case <-time.After(pollFast):
+		case <-time.After(service.Pace(time.Since(begin), time.Since(began))):
 		}
 	}
 }

@@ -1,7 +1,8 @@
 // Package systemd runs a service that is a unit of this box's systemd, over D-Bus:
 // start, stop, kill, and a watch over its state. What the unit does and needs is
 // the unit's business; when it runs is the volume's, so a unit that is enabled at
-// boot gets a warning. It writes no unit files and enables nothing.
+// boot gets a warning. It writes no unit files and enables nothing. Restarts are the
+// supervisor's business.
 package systemd
 
 import (
@@ -11,165 +12,146 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"gemel/node/service"
-	"gemel/node/service/health"
+	"gemel/node/service/supervisor"
 )
 
-// Options describe one service.
+// Options describe one service. What systemd restarts by itself counts as a restart
+// too.
 type Options struct {
-	Volume, Name string // path elements; together unique on a box
-	Unit         string // such as "smbd.service"
-	// Health is looked at while the unit is active; one that does not answer is
-	// killed and started again. It is not ready before a look has succeeded.
-	Health    health.Check
-	StartWait time.Duration // until ready; zero: 15 s
-	StopWait  time.Duration // until SIGKILL; zero: 10 s
-	// Restarts within RestartsIn before the service counts as failed. What systemd
-	// restarts by itself counts too.
-	Restarts   int
-	RestartsIn time.Duration
-	RunDir     string // remembers what was started; must not survive a reboot
-	// Hold is called before a restart, and returns when it may go ahead; an error means
-	// that ctx ended. nil: at once.
-	Hold func(ctx context.Context) error
-	// OnFailed is told once when the budget of restarts is used up, on the
-	// supervisor's goroutine; it must not call Start, Stop, Kill or Release.
-	OnFailed func(service.State)
+	supervisor.Options
+	Unit   string // such as "smbd.service"
+	RunDir string // remembers what was started; must not survive a reboot
 	// Dial connects to systemd; nil: the box's own.
 	Dial func() (Manager, error)
 }
 
 // Service is one supervised unit.
 type Service struct {
+	*supervisor.Supervisor
 	opts Options
 	bus  bus
-
-	op     sync.Mutex // Start, Stop, Kill and Release, one at a time
-	cancel context.CancelFunc
-	wg     sync.WaitGroup // the supervisor
-
-	mu    sync.Mutex
-	state service.State
 }
 
 var _ service.Driver = (*Service)(nil)
 
 // New checks the options; nothing is started.
 func New(o Options) (*Service, error) {
-	for _, name := range []string{o.Volume, o.Name, o.Unit} {
-		if name == "" || strings.ContainsAny(name, "/ \x00") || name[0] == '.' {
-			return nil, fmt.Errorf("service %s/%s: %q is no path element", o.Volume, o.Name, name)
-		}
+	if err := o.Element(o.Unit); err != nil {
+		return nil, err
 	}
 	if o.RunDir == "" {
-		return nil, fmt.Errorf("service %s/%s: a run directory is needed", o.Volume, o.Name)
-	}
-	if o.StartWait <= 0 {
-		o.StartWait = 15 * time.Second
-	}
-	if o.StopWait <= 0 {
-		o.StopWait = 10 * time.Second
-	}
-	if o.OnFailed == nil {
-		o.OnFailed = func(service.State) {}
+		return nil, fmt.Errorf("service %s: a run directory is needed", o.ID())
 	}
 	if o.Dial == nil {
 		o.Dial = system
 	}
-	o.Health = o.Health.WithDefaults()
 	s := &Service{opts: o, bus: bus{dial: o.Dial}}
-	s.enter(service.Stopped, 0, "")
-	return s, nil
+	var err error
+	s.Supervisor, err = supervisor.New(o.Options, body{s})
+	return s, err
 }
 
-// Name returns the service's name.
-func (s *Service) Name() string { return s.opts.Name }
+func (s *Service) id() string { return s.opts.ID() }
 
-// State returns what is known of the service.
-func (s *Service) State() service.State {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.state
+// Release stops supervising and leaves the unit running.
+func (s *Service) Release() {
+	s.Supervisor.Release()
+	s.bus.close()
 }
 
-func (s *Service) enter(phase string, pid int, reason string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.Phase, s.state.PID, s.state.Reason, s.state.Since = phase, pid, reason, time.Now()
+// body is a Service as its supervisor sees it.
+type body struct{ *Service }
+
+// life is one start of the unit.
+type life struct {
+	of *Service
+	unit
 }
 
-func (s *Service) warn(text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.Warning = text
-}
+func (l *life) PID() int { return l.pid }
 
-func (s *Service) id() string { return s.opts.Volume + "/" + s.opts.Name }
+// Ready has nothing to say: a life begins when systemd says that the unit is active.
+func (l *life) Ready(context.Context) error { return nil }
 
-// Start returns when the unit is active and well; see service.Driver. A unit that is
-// active is adopted if an earlier life of the agent started it. One that ran before
-// the volume was there has opened other files, and is started anew.
-func (s *Service) Start(ctx context.Context) error {
-	s.op.Lock()
-	defer s.op.Unlock()
-	if phase := s.State().Phase; s.cancel != nil && phase != service.Failed {
-		return nil
-	}
-	s.halt()
-	if err := s.start(ctx); err != nil {
-		return fmt.Errorf("start service %s: %w", s.id(), err)
-	}
-	return nil
-}
-
-func (s *Service) start(ctx context.Context) error {
-	s.mu.Lock()
-	s.state.Restarts = 0
-	s.mu.Unlock()
-	ready, cancelReady := context.WithTimeout(ctx, s.opts.StartWait)
-	defer cancelReady()
-	u, err := s.bring(ready, "")
-	if err != nil {
-		s.giveUp(err.Error())
-		return err
-	}
-	live, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
-	s.wg.Go(func() { s.supervise(live, u) })
-	return nil
-}
-
-// bring makes the unit active and waits until it is well.
-func (s *Service) bring(ctx context.Context, reason string) (unit, error) {
-	s.enter(service.Starting, 0, reason)
-	u, err := s.bus.look(ctx, s.opts.Unit)
-	if err != nil {
-		return u, err
-	}
-	if u.load != "loaded" {
-		return u, fmt.Errorf("systemd has no usable unit %s (it is %s); install what brings it on this node", s.opts.Unit, u.load)
-	}
-	if u.active != active || s.remembered() != u.invocation {
-		if u, err = s.begin(ctx, u); err != nil {
-			return u, err
+// Wait returns how the unit ended, or that it is not the same start any more.
+func (l *life) Wait(ctx context.Context) string {
+	name := l.of.opts.Unit
+	tick := time.NewTicker(pollSlow)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ""
+		case <-tick.C:
+		}
+		now, err := l.of.bus.look(ctx, name)
+		switch {
+		case err != nil: // systemd is being restarted, say; the unit runs on
+		case now.gone():
+			return fmt.Sprintf("unit %s is %s (%s)", name, now.active, now.result)
+		case now.invocation != l.invocation:
+			return fmt.Sprintf("systemd started unit %s anew", name)
 		}
 	}
-	if err := s.waitWell(ctx); err != nil {
-		return u, err
-	}
-	s.enter(service.Running, u.pid, reason)
-	return u, nil
 }
+
+// Begin adopts a unit that is active if an earlier life of the agent started it. One
+// that ran before the volume was there has opened other files, and is started anew.
+func (b body) Begin(ctx context.Context) (supervisor.Life, error) {
+	u, err := b.bus.look(ctx, b.opts.Unit)
+	if err != nil {
+		return nil, err
+	}
+	if u.load != "loaded" {
+		return nil, fmt.Errorf("systemd has no usable unit %s (it is %s); install what brings it on this node", b.opts.Unit, u.load)
+	}
+	if u.active != active || b.remembered() != u.invocation {
+		if u, err = b.begin(ctx, u); err != nil {
+			return nil, err
+		}
+	}
+	return &life{of: b.Service, unit: u}, nil
+}
+
+// Again starts the unit, unless systemd has done so already. One that is still
+// active does not answer any more.
+func (b body) Again(ctx context.Context, last supervisor.Life) (supervisor.Life, error) {
+	now, err := b.bus.await(ctx, b.opts.Unit, func(u unit) bool { return u.active == active || u.gone() })
+	if err != nil {
+		return nil, err
+	}
+	was, _ := last.(*life)
+	if now.active == active && was != nil && now.invocation == was.invocation {
+		err = b.end(ctx, 0)
+	} else if now.active == active {
+		err = b.remember(now.invocation)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.Begin(ctx)
+}
+
+// End lets systemd stop the unit its own way, and kills all that is in it after that.
+func (b body) End(ctx context.Context, polite time.Duration) error {
+	if err := b.end(ctx, polite); err != nil {
+		return err
+	}
+	return b.forget()
+}
+
+// Explain adds nothing: what a unit says is in the journal.
+func (body) Explain(why string) string { return why }
 
 // begin stops what runs, if anything, and starts the unit.
 func (s *Service) begin(ctx context.Context, u unit) (unit, error) {
 	if !u.gone() {
-		if err := s.end(ctx, true); err != nil {
+		if err := s.end(ctx, s.opts.Patience(ctx)); err != nil {
 			return u, fmt.Errorf("it ran before the volume was there, and does not end: %w", err)
 		}
 	}
@@ -192,57 +174,9 @@ func (s *Service) begin(ctx context.Context, u unit) (unit, error) {
 	return u, s.remember(u.invocation)
 }
 
-// waitWell waits for the first good look.
-func (s *Service) waitWell(ctx context.Context) error {
-	for s.opts.Health.Set() {
-		err := s.opts.Health.Look(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", service.ErrNotReady, err)
-		case <-time.After(pollFast):
-		}
-	}
-	return nil
-}
-
-// halt ends the supervisor, so that nobody restarts what is being stopped.
-func (s *Service) halt() {
-	if s.cancel != nil {
-		s.cancel()
-		s.cancel = nil
-	}
-	s.wg.Wait()
-}
-
-// Stop lets systemd stop the unit its own way, and kills it after StopWait.
-func (s *Service) Stop(ctx context.Context) error { return s.endFor(ctx, "stop", true) }
-
-// Kill sends SIGKILL to everything in the unit.
-func (s *Service) Kill(ctx context.Context) error { return s.endFor(ctx, "kill", false) }
-
-func (s *Service) endFor(ctx context.Context, verb string, polite bool) error {
-	s.op.Lock()
-	defer s.op.Unlock()
-	s.halt()
-	if err := s.end(ctx, polite); err != nil {
-		return fmt.Errorf("%s service %s: %w", verb, s.id(), err)
-	}
-	s.enter(service.Stopped, 0, "")
-	if err := s.forget(); err != nil {
-		return fmt.Errorf("%s service %s: %w", verb, s.id(), err)
-	}
-	return nil
-}
-
-// politeShare is the part of the time left in which the unit may end by itself.
-const politeShare = 0.75
-
 // end stops the unit; a stop job comes first also when it is killed, or systemd
 // would start it again by its Restart=.
-func (s *Service) end(ctx context.Context, polite bool) error {
+func (s *Service) end(ctx context.Context, polite time.Duration) error {
 	u, err := s.bus.look(ctx, s.opts.Unit)
 	if err != nil || u.gone() {
 		return err
@@ -254,12 +188,8 @@ func (s *Service) end(ctx context.Context, polite bool) error {
 	if err != nil {
 		return fmt.Errorf("systemd does not stop %s: %w", s.opts.Unit, err)
 	}
-	if polite {
-		wait := s.opts.StopWait
-		if until, ok := ctx.Deadline(); ok {
-			wait = min(wait, time.Duration(politeShare*float64(time.Until(until))))
-		}
-		soon, cancel := context.WithTimeout(ctx, wait)
+	if polite > 0 {
+		soon, cancel := context.WithTimeout(ctx, polite)
 		_, err := s.bus.await(soon, s.opts.Unit, unit.gone)
 		cancel()
 		if err == nil {
@@ -275,14 +205,6 @@ func (s *Service) end(ctx context.Context, polite bool) error {
 	return nil
 }
 
-// Release stops supervising and leaves the unit running.
-func (s *Service) Release() {
-	s.op.Lock()
-	defer s.op.Unlock()
-	s.halt()
-	s.bus.close()
-}
-
 // Check looks at how the unit is set up on this box, and whether it runs although
 // the service is stopped; what is wrong is in State().Warning.
 func (s *Service) Check(ctx context.Context) error {
@@ -291,13 +213,13 @@ func (s *Service) Check(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("service %s: %w", s.id(), err)
 	case u.load != "loaded":
-		s.warn(fmt.Sprintf("systemd has no usable unit %s here (it is %s)", s.opts.Unit, u.load))
+		s.Warn(fmt.Sprintf("systemd has no usable unit %s here (it is %s)", s.opts.Unit, u.load))
 	case strings.HasPrefix(u.file, "enabled"):
-		s.warn(fmt.Sprintf("unit %s is enabled at boot and would start without the volume; `systemctl disable %s`", s.opts.Unit, s.opts.Unit))
+		s.Warn(fmt.Sprintf("unit %s is enabled at boot and would start without the volume; `systemctl disable %s`", s.opts.Unit, s.opts.Unit))
 	case u.active == active && s.State().Phase == service.Stopped:
-		s.warn(fmt.Sprintf("unit %s runs although the volume is not here; `systemctl stop %s`", s.opts.Unit, s.opts.Unit))
+		s.Warn(fmt.Sprintf("unit %s runs although the volume is not here; `systemctl stop %s`", s.opts.Unit, s.opts.Unit))
 	default:
-		s.warn("")
+		s.Warn("")
 	}
 	return nil
 }

@@ -12,11 +12,12 @@ import (
 
 	"gemel/node/service"
 	"gemel/node/service/health"
+	"gemel/node/service/supervisor"
 )
 
 func options(t *testing.T, f *fake) Options {
-	return Options{Volume: "vol", Name: "web", Unit: fakeUnit, RunDir: t.TempDir(), RestartsIn: time.Hour, Dial: f.dial,
-		StartWait: 30 * time.Second, StopWait: 30 * time.Second}
+	return Options{Options: supervisor.Options{Volume: "vol", Name: "web", RestartsIn: time.Hour,
+		StartWait: 30 * time.Second, StopWait: 30 * time.Second}, Unit: fakeUnit, RunDir: t.TempDir(), Dial: f.dial}
 }
 
 func newService(t *testing.T, o Options) *Service {
@@ -253,7 +254,8 @@ func TestSystemdIsReplaced(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	for _, o := range []Options{{}, {Volume: "v", Name: "n", Unit: "a b", RunDir: "/x"}, {Volume: "v", Name: "n", Unit: "u"}} {
+	named := supervisor.Options{Volume: "v", Name: "n"}
+	for _, o := range []Options{{}, {Options: named, Unit: "a b", RunDir: "/x"}, {Options: named, Unit: "u"}, {Unit: "u", RunDir: "/x"}} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v was accepted", o)
 		}
