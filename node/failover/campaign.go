@@ -156,9 +156,9 @@ func (m *Machine) campaigning() {
 	case reign.None:
 		m.askAgain(askAgain)
 	case reign.Outdated, reign.Amnesia:
-		m.giveUp(r.Words(m.names()), outdatedAgain)
+		m.giveUp(r.Words(m.cfg.Volume, m.names()), outdatedAgain)
 	case reign.HigherPromise:
-		m.giveUp(r.Words(m.names()), m.politeDelay())
+		m.giveUp(r.Words(m.cfg.Volume, m.names()), m.politeDelay())
 	default:
 		if m.prop.Answered() {
 			m.refuse(m.minority(r))

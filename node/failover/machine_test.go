@@ -122,7 +122,7 @@ func TestWitnessDownThenPrimaryDiesIsRefused(t *testing.T) {
 	if w.serving() != nil {
 		w.fail("took over with one vote of three")
 	}
-	if why := other.m.View().Refusal; !strings.Contains(why, "witness") || !strings.Contains(why, "gemel grab") {
+	if why := other.m.View().Refusal; !strings.Contains(why, "witness") || !strings.Contains(why, "gemel grab data`") {
 		w.fail("refusal %q does not say what is missing and what to do", why)
 	}
 	id := w.order(other.id, OrderGrab)

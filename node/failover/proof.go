@@ -125,7 +125,7 @@ func (m *Machine) leaseLost() string {
 // minority says why a campaign waits, without a third voter in other words.
 func (m *Machine) minority(r reign.Refusal) string {
 	if !m.prop.Rule().Alone() {
-		return r.Words(m.names())
+		return r.Words(m.cfg.Volume, m.names())
 	}
 	silent := fmt.Sprintf("%s does not answer, and there is no third voter", m.cfg.PeerName)
 	grab := fmt.Sprintf("`gemel grab %s` on this node", m.cfg.Volume)

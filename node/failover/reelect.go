@@ -41,7 +41,7 @@ func (m *Machine) reelect() {
 	case m.prop.State() == reign.Reigning:
 		m.reelected()
 	case m.prop.Refusal().Kind == reign.Outdated:
-		m.letGo("an operator made " + m.cfg.PeerName + " Primary by hand; " + m.prop.Refusal().Words(m.names()))
+		m.letGo("an operator made " + m.cfg.PeerName + " Primary by hand; " + m.prop.Refusal().Words(m.cfg.Volume, m.names()))
 	case m.now >= m.nextAsk && m.overtaken():
 		m.nextAsk = m.now + m.politeDelay()
 		m.send(m.prop.Campaign(m.nextEpoch(0), m.replica.Record.Accepted))

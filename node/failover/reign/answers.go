@@ -187,9 +187,9 @@ func (p *Proposer) knownOutdated() bool {
 // Wait is how long a lease still bars the campaign; zero when none does.
 func (p *Proposer) Wait() time.Duration { return p.Refusal().Wait }
 
-// Words says the refusal in a sentence with the next step; names are the
-// voters' names by number.
-func (r Refusal) Words(names [3]string) string {
+// Words says the refusal in a sentence with the next step, a command that does it
+// included; names are the voters' names by number.
+func (r Refusal) Words(volume string, names [3]string) string {
 	switch r.Kind {
 	case HigherPromise:
 		return fmt.Sprintf("a voter has promised the higher epoch %d; this node tries again with a later one", r.Epoch)
@@ -198,18 +198,18 @@ func (r Refusal) Words(names [3]string) string {
 			r.Wait.Seconds())
 	case Outdated:
 		return fmt.Sprintf("the data here is not current: epoch %d recorded %s alone as holding every acknowledged write; "+
-			"start %s, or take over with older data by `gemel grab --stale`",
-			r.Newest.Epoch, members(r.Newest.Set, names), members(r.Newest.Set, names))
+			"start %s, or take over with older data by `gemel grab %s --stale` on this node",
+			r.Newest.Epoch, members(r.Newest.Set, names), members(r.Newest.Set, names), volume)
 	case Amnesia:
 		return "this node's own record is new, so its data proves nothing; " +
 			"let the other node become Primary and bring this one up to date"
 	case NoMajority:
-		return r.majorityWords(names)
+		return r.majorityWords(volume, names)
 	}
 	return ""
 }
 
-func (r Refusal) majorityWords(names [3]string) string {
+func (r Refusal) majorityWords(volume string, names [3]string) string {
 	var why []string
 	for i, name := range names {
 		switch {
@@ -220,7 +220,7 @@ func (r Refusal) majorityWords(names [3]string) string {
 		}
 	}
 	return "fewer than 2 voters agree: " + strings.Join(why, ", ") +
-		"; bring one of them back, or take over with `gemel grab` when the other node is certainly off"
+		"; bring one of them back, or take over with `gemel grab " + volume + "` on this node when the other one is certainly off"
 }
 
 func members(set arbiter.Set, names [3]string) string {

@@ -166,7 +166,7 @@ func TestTheOutdatedNodeIsRefused(t *testing.T) {
 	if r.Kind != reign.Outdated || r.Newest != p.Chosen() {
 		t.Errorf("refusal %+v", r)
 	}
-	if words := r.Words([3]string{"server1", "server2", "witness"}); !strings.Contains(words, "server1") {
+	if words := r.Words("data", [3]string{"server1", "server2", "witness"}); !strings.Contains(words, "server1") || !strings.Contains(words, "`gemel grab data --stale`") {
 		t.Errorf("words %q", words)
 	}
 	if m := other.ByHand(1003, c.regs[1].Record.Accepted, false); m == nil {
