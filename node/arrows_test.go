@@ -119,6 +119,7 @@ var arrows = map[string]map[string]string{
 	"node/replicator/handshake": {"node/arbiter": "epochs", "node/block": "generations"},
 	"node/replicator/resync":    {"node/block": "speaks of ranges"},
 	"node/replicator/activity":  {},
+	"node/replicator/vigil":     {},
 	"node/replicator/undo":      {"node/arbiter": "numbers nodes", "node/block": "speaks of ranges"},
 	"node/replicator/volume/core": {
 		"node/replicator/activity":  "which extents are hot",

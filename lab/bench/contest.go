@@ -65,19 +65,21 @@ func (b *bench) round(c *contest, w row, round int, all []contestant) error {
 		slices.Reverse(all)
 	}
 	for _, x := range all {
-		before := busy(x.daemons)
+		before, switched := busy(x.daemons), switches(x.daemons)
 		f, err := measure(b.room.ctx, x.on, w, b.seconds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", x.name, err)
 		}
 		// The first second is not in the figures, but in the processor time.
-		f.CPU = (busy(x.daemons) - before) / max(f.IOPS*float64(b.seconds+1), 1) * 1e6
+		requests := max(f.IOPS*float64(b.seconds+1), 1)
+		f.CPU = (busy(x.daemons) - before) / requests * 1e6
+		f.Switches = (switches(x.daemons) - switched) / requests
 		if c.Samples[w.Name] == nil {
 			c.Samples[w.Name] = map[string][]figures{}
 		}
 		c.Samples[w.Name][x.name] = append(c.Samples[w.Name][x.name], f)
-		say("%d  %-22s %-10s %8.0f IOPS %8.1f MB/s  mean %6.0f us  CPU %5.0f us", round+1, w.Name, x.name,
-			f.IOPS, f.MBps, f.Mean, f.CPU)
+		say("%d  %-22s %-10s %8.0f IOPS %8.1f MB/s  mean %6.0f us  CPU %5.0f us %5.1f switches", round+1, w.Name, x.name,
+			f.IOPS, f.MBps, f.Mean, f.CPU, f.Switches)
 	}
 	return nil
 }
@@ -140,16 +142,17 @@ func (c *contest) write(out io.Writer) {
 		_, _ = fmt.Fprintf(out, "| %s | %s | %s | %.2f | %.1f | %s | %.2f |\n", k.Row, k.Over, k.Under, ratio, k.Wanted, verdict,
 			c.cost(k))
 	}
-	_, _ = fmt.Fprintln(out, "\n| medians of the rounds | on | IOPS | MB/s | mean us | CPU us per request | CPU s per GB |")
-	_, _ = fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|")
+	_, _ = fmt.Fprintln(out, "\n| medians of the rounds | on | IOPS | MB/s | mean us | CPU us per request | CPU s per GB | context switches |")
+	_, _ = fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|")
 	for _, w := range rows {
 		for _, name := range c.Names {
 			if list := c.Samples[w.Name][name]; len(list) > 0 {
-				_, _ = fmt.Fprintf(out, "| %s | %s | %.0f | %.1f | %.0f | %.0f | %.2f |\n", w.Name, name,
+				_, _ = fmt.Fprintf(out, "| %s | %s | %.0f | %.1f | %.0f | %.0f | %.2f | %.1f |\n", w.Name, name,
 					medianOf(list, func(f figures) float64 { return f.IOPS }),
 					medianOf(list, func(f figures) float64 { return f.MBps }),
 					medianOf(list, func(f figures) float64 { return f.Mean }),
-					medianOf(list, func(f figures) float64 { return f.CPU }), medianOf(list, figures.perGB))
+					medianOf(list, func(f figures) float64 { return f.CPU }), medianOf(list, figures.perGB),
+					medianOf(list, func(f figures) float64 { return f.Switches }))
 			}
 		}
 	}
@@ -178,6 +181,30 @@ func busy(daemons []*daemon) float64 {
 		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(d.cmd.Process.Pid), "stat"))
 		if err == nil {
 			sum += busyOf(string(text))
+		}
+	}
+	return sum
+}
+
+// switches returns how often threads of the daemons went to sleep or were made to
+// wait so far; those of threads that have ended are not known.
+func switches(daemons []*daemon) (sum float64) {
+	for _, d := range daemons {
+		threads, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(d.cmd.Process.Pid), "task", "*", "status"))
+		for _, path := range threads {
+			text, _ := os.ReadFile(path)
+			sum += switchesOf(string(text))
+		}
+	}
+	return sum
+}
+
+// switchesOf adds both kinds of context switches in a thread's status.
+func switchesOf(status string) (sum float64) {
+	for line := range strings.Lines(status) {
+		if name, value, _ := strings.Cut(line, ":"); strings.HasSuffix(name, "_ctxt_switches") {
+			n, _ := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			sum += n
 		}
 	}
 	return sum

@@ -9,13 +9,13 @@ import (
 func TestContestTellsMediansOfRounds(t *testing.T) {
 	k := claim{"1M write qd8", "ours", "theirs", 2}
 	c := &contest{What: "x", Names: []string{"ours", "theirs"}, Claims: []claim{k}, Samples: map[string]map[string][]figures{
-		k.Row: {"ours": {{IOPS: 100}, {IOPS: 40}, {IOPS: 90}}, "theirs": {{IOPS: 50}, {IOPS: 10}, {IOPS: 30}}}}}
+		k.Row: {"ours": {{IOPS: 100, Switches: 2.5}, {Switches: 2, IOPS: 40}, {IOPS: 90, Switches: 3}}, "theirs": {{IOPS: 50}, {IOPS: 10}, {IOPS: 30}}}}}
 	if r := c.ratio(k); r != 3 { // of 2, 4 and 3
 		t.Errorf("ratio %v, want 3", r)
 	}
 	var out strings.Builder
 	c.write(&out)
-	for _, want := range []string{"| 1M write qd8 | ours | theirs | 3.00 | 2.0 | met |", "| 1M write qd8 | ours | 90 | 0.0 | 0 | 0 |"} {
+	for _, want := range []string{"| 1M write qd8 | ours | theirs | 3.00 | 2.0 | met |", "| 1M write qd8 | ours | 90 | 0.0 | 0 | 0 | 0.00 | 2.5 |"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no line %q in\n%s", want, out.String())
 		}
@@ -41,5 +41,12 @@ func TestBusyOf(t *testing.T) {
 	}
 	if got := busyOf("42 (short) S 1"); got != 0 {
 		t.Errorf("%v seconds of nothing", got)
+	}
+}
+
+func TestSwitchesOf(t *testing.T) {
+	const status = "Name:\tgemel\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t25\n"
+	if got := switchesOf(status); got != 175 {
+		t.Errorf("%v switches, want 175", got)
 	}
 }

@@ -33,6 +33,8 @@ type figures struct {
 	Mean float64 `json:"mean_us"`
 	P99  float64 `json:"p99_us"`
 	CPU  float64 `json:"cpu_us,omitempty"` // of the daemons, per request
+	// Switches are the context switches of the daemons' threads, per request.
+	Switches float64 `json:"switches,omitempty"`
 }
 
 // target is what fio works on: a block device, or an NBD export.

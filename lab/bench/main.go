@@ -29,7 +29,8 @@ func init() { runtime.LockOSThread() }
 type bench struct {
 	room    *room
 	gemel   string // the production binary
-	against string // another one
+	against string // others, with commas between,
+	onlyTLS bool   // which are not measured without TLS, too
 	seconds int
 	size    int64
 	report  *report
@@ -71,7 +72,8 @@ func run() (err error) {
 		"nbd and fuse measure volume and others in turn, builds the volume of two programs, memory the replicators with many volumes")
 	rounds := flag.Int("rounds", 5, "how often the parts nbd and fuse measure each row on each subject")
 	show := flag.String("show", "", "only show this `file` through FUSE and loop below -dir, until the end; the part fuse starts itself so")
-	against := flag.String("against", "", "another production `binary`, for the part builds")
+	against := flag.String("against", "", "another production `binary`, for the part builds; several with commas between")
+	onlyTLS := flag.Bool("only-tls", false, "the part builds measures nothing without TLS")
 	volumes := flag.String("volumes", "", "`numbers` of volumes for the part memory, such as 16,64; its own choice without")
 	match := flag.String("rows", "", "measure only the rows whose name contains this `text`")
 	jsonFile := flag.String("json", "", "also write the report to this `file`")
@@ -90,7 +92,7 @@ func run() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.backTo(0)) }()
-	b := &bench{room: r, gemel: *gemel, against: *against, seconds: *seconds, size: size, report: newReport(*seconds, size),
+	b := &bench{room: r, gemel: *gemel, against: *against, onlyTLS: *onlyTLS, seconds: *seconds, size: size, report: newReport(*seconds, size),
 		match: *match, rounds: max(*rounds, 1), volumes: *volumes}
 	err = b.runParts(strings.Split(*only, ","))
 	b.report.write(os.Stdout)

@@ -15,9 +15,9 @@ func TestParseFio(t *testing.T) {
 		row  row
 		want figures
 	}{
-		"write": {row{rw: "randwrite"}, figures{20, 0.08192, 6, 8, 0}},
-		"read":  {row{rw: "read"}, figures{10, 0.04096, 5, 9, 0}},
-		"fsync": {row{rw: "write", fsync: true}, figures{20, 0.08192, 70, 90, 0}},
+		"write": {row{rw: "randwrite"}, figures{20, 0.08192, 6, 8, 0, 0}},
+		"read":  {row{rw: "read"}, figures{10, 0.04096, 5, 9, 0, 0}},
+		"fsync": {row{rw: "write", fsync: true}, figures{20, 0.08192, 70, 90, 0, 0}},
 	}
 	for name, c := range cases {
 		if got, err := parseFio([]byte(out), c.row); err != nil || got != c.want {

@@ -26,6 +26,7 @@ import (
 	"gemel/node/identity"
 	"gemel/node/replicator/control"
 	"gemel/node/replicator/link"
+	"gemel/node/replicator/vigil"
 	"gemel/node/replicator/volume"
 )
 
@@ -63,6 +64,7 @@ type daemon struct {
 	export   func(name string) volume.Exporter
 	slots    []*slot      // one per configured volume, in its order
 	prober   *link.Prober // of the sessions of all volumes
+	vigil    *vigil.Vigil // while any of them has requests
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every change of state
@@ -118,6 +120,7 @@ func start(cfg *config.Config, log *slog.Logger, export func(string) volume.Expo
 			return nil, fmt.Errorf("start the replicator: %w", err)
 		}
 	}
+	d.vigil = vigil.New()
 	for i := range cfg.Volumes {
 		d.slots = append(d.slots, newSlot(d, &cfg.Volumes[i]))
 	}
@@ -224,6 +227,7 @@ func (d *daemon) stop() {
 	if d.listener != nil {
 		d.listener.Close()
 	}
+	d.vigil.Close()
 }
 
 // touch wakes every watcher.

@@ -210,7 +210,7 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 			}
 			log.Info(text)
 		},
-		Seed:       randomSeed(),
+		Seed: randomSeed(), Vigil: s.d.vigil,
 		AfterSplit: s.d.cfg.AfterSplit(), UndoDir: s.d.cfg.UndoDirectory(),
 	}
 }

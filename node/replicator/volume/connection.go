@@ -244,6 +244,7 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 	v.heard()
 	id := v.core.Receive(Now(), session, msg)
 	if id != 0 {
+		v.o.Vigil.Request()
 		v.take(id, &msg, m)
 	}
 	if id == 0 || msg.Kind == core.Sums || !alone || msg.FUA || msg.Range.Len > inlineMost {

@@ -57,6 +57,7 @@ func (v *Volume) StartReads(reads []block.Read) int {
 func (v *Volume) mayStart(reads []block.Read) (n int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.o.Vigil.Request()
 	w := v.core.View(0)
 	for n < len(reads) && w.Primary && reads[n].Off >= 0 && reads[n].Off <= w.Size-int64(len(reads[n].P)) {
 		n++

@@ -28,6 +28,7 @@ import (
 	"gemel/node/replicator/link"
 	"gemel/node/replicator/meta"
 	"gemel/node/replicator/resync"
+	"gemel/node/replicator/vigil"
 	"gemel/node/replicator/volume/core"
 	"gemel/node/replicator/wire"
 )
@@ -90,8 +91,9 @@ type Options struct {
 	// watcher should see; it must not block.
 	Changed func()
 	// Log is told in one sentence what happened; it must not block.
-	Log  func(text string, err error)
-	Seed uint64 // of generations; random, unlike at any other start
+	Log   func(text string, err error)
+	Vigil *vigil.Vigil // told of requests; nil: nobody is
+	Seed  uint64       // of generations; random, unlike at any other start
 }
 
 // Limits of what is under way.
@@ -297,6 +299,7 @@ func (v *Volume) SizeBytes() int64 {
 // ReadAt reads from the local disk; the answer is held while the lease is out.
 func (v *Volume) ReadAt(p []byte, off int64) error {
 	v.mu.Lock()
+	v.o.Vigil.Request()
 	ok := v.core.View(0).Primary && off >= 0 && off+int64(len(p)) <= v.core.View(0).Size
 	remote := v.core.Remote()
 	v.mu.Unlock()
@@ -359,6 +362,7 @@ func (v *Volume) await(what string, id core.ID, p []byte, err error) error {
 		v.unlock()
 		return fmt.Errorf("volume %s: %s: %w", v.o.Name, what, err)
 	}
+	v.o.Vigil.Request()
 	pay := appPayload(p)
 	v.payloads[id] = pay
 	mine := v.carry(id)
