@@ -85,4 +85,8 @@ var exhibits = []exhibit{
 		"go test ./node/replicator/volume -run TestBadBlocksOfZeroesAreMended"},
 	{number: 44, room: "./lab/cluster", run: "TestOrphansBelongToOneLab", bug: []patch.Change{{
 		File: "lab/cluster/orphans.go", Old: "\tcase lab == \"\":\n", New: "\tcase true:\n"}}},
+	{number: 59, room: "./node/arbiter/etcd", run: "TestOneServerOfThreeHangs", bug: []patch.Change{{
+		File: "node/arbiter/etcd/members.go", Old: "time.NewTicker(patience)", New: "time.NewTicker(time.Hour)"}}},
+	{number: 61, room: "./node/arbiter/etcd", run: "TestADeposedLeaderKeepsNoLeaseAlive", bug: []patch.Change{{
+		File: "node/arbiter/etcd/lease.go", Old: "return reply, h.term == term, nil", New: "return reply, true, nil"}}},
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -16,9 +15,6 @@ import (
 	"gemel/node/arbiter/etcd"
 	"gemel/node/config"
 )
-
-// etcdAlive is how soon a silent etcd server is given up for another one.
-const etcdAlive = 2 * time.Second
 
 // etcdVoter is the third voter in etcd.
 type etcdVoter struct{ *etcd.Voter }
@@ -40,11 +36,10 @@ func (v etcdVoter) Records(ctx context.Context, volumes []string) (map[string]ar
 	return all, nil
 }
 
-// dialEtcd makes the client; whether etcd answers is seen later, as with every voter.
-func dialEtcd(cfg *config.Config) (*clientv3.Client, error) {
+// dialEtcd makes the voter; whether etcd answers is seen later, as with every voter.
+func dialEtcd(cfg *config.Config) (*etcd.Voter, error) {
 	e := cfg.Etcd
-	conf := clientv3.Config{Endpoints: e.Endpoints, Username: e.User, DialKeepAliveTime: etcdAlive,
-		DialKeepAliveTimeout: etcdAlive, PermitWithoutStream: true, Logger: zap.NewNop()}
+	conf := clientv3.Config{Endpoints: e.Endpoints, Username: e.User, Logger: zap.NewNop()}
 	var err error
 	if e.PasswordFile != "" {
 		if conf.Password, err = firstLine(e.PasswordFile); err != nil {
@@ -54,11 +49,7 @@ func dialEtcd(cfg *config.Config) (*clientv3.Client, error) {
 	if conf.TLS, err = etcdTLS(e); err != nil {
 		return nil, fmt.Errorf("etcd: %w", err)
 	}
-	client, err := clientv3.New(conf)
-	if err != nil {
-		return nil, fmt.Errorf("etcd: make a client for %v: %w", e.Endpoints, err)
-	}
-	return client, nil
+	return etcd.Open(conf, cfg.Cluster)
 }
 
 func etcdTLS(e config.Etcd) (*tls.Config, error) {

@@ -10,24 +10,33 @@ import (
 
 	"gemel/node/arbiter"
 	"gemel/node/arbiter/ballot"
-	"gemel/node/arbiter/etcd"
 	"gemel/node/config"
 )
 
 func TestEtcdThatDoesNotAnswerIsNoVote(t *testing.T) {
-	client, err := dialEtcd(&config.Config{Etcd: config.Etcd{Endpoints: []string{"http://127.0.0.1:1"}}})
+	voter, err := dialEtcd(&config.Config{Etcd: config.Etcd{Endpoints: []string{"http://127.0.0.1:1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	defer func() { _ = voter.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	v := etcdVoter{etcd.New(client, "lab")}
+	v := etcdVoter{voter}
 	votes := []ballot.Vote{{Renew: &arbiter.RenewRequest{Volume: "data", Epoch: 2, Term: time.Second}}}
 	granted := false
 	err = v.Votes(ctx, votes, func(_ int, r ballot.Reply) { granted = r.Failure == nil })
 	if granted || err == nil && v.Ping(ctx) == nil {
 		t.Errorf("nobody granted a lease: %v", err)
+	}
+}
+
+// TestASlowEtcdHasTimeToVote: its servers agree on each of a vote's two requests.
+func TestASlowEtcdHasTimeToVote(t *testing.T) {
+	if w := thirdWaits(etcdVoter{}); w.prepare < 2*boxWaits.prepare || w.renew < 2*boxWaits.renew || w.accept < 2*boxWaits.accept {
+		t.Errorf("etcd has %+v, a box %+v", w, boxWaits)
+	}
+	if w := thirdWaits(witnessClient{}); w != boxWaits {
+		t.Errorf("a witness has %+v", w)
 	}
 }
 

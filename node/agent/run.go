@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"gemel/node/api"
 	"gemel/node/arbiter"
 	"gemel/node/arbiter/etcd"
@@ -105,8 +103,8 @@ type wiring struct {
 	agent    *Agent
 	vips     []*vips
 	services []services
-	etcd     *clientv3.Client // nil: the third voter is none or a witness
-	boot     string           // this start of the agent
+	etcd     *etcd.Voter // nil: the third voter is none or a witness
+	boot     string      // this start of the agent
 }
 
 func (w *wiring) parts(replica *control.Client) parts {
@@ -147,12 +145,12 @@ func (w *wiring) dialArbiter() (Witness, error) {
 	if !w.cfg.HasEtcd() {
 		return dialWitness(w.cfg, w.id), nil
 	}
-	client, err := dialEtcd(w.cfg)
+	voter, err := dialEtcd(w.cfg)
 	if err != nil {
 		return nil, err
 	}
-	w.etcd = client
-	return etcdVoter{etcd.New(client, w.cfg.Cluster)}, nil
+	w.etcd = voter
+	return etcdVoter{voter}, nil
 }
 
 // machineConfig is what the machine of one node needs to know of a volume; boot is

@@ -129,7 +129,10 @@ func (a *Agent) witnessStatus(volumes []api.Volume) api.VoterStatus {
 	if a.witness == nil {
 		return api.VoterStatus{Means: a.aloneMeans(volumes)}
 	}
-	s := api.VoterStatus{Name: a.cfg.ArbiterName(), Reachable: a.witnessUp.Load()}
+	s := api.VoterStatus{Name: a.cfg.ArbiterName(), Kind: api.ThirdWitness, Reachable: a.witnessUp.Load()}
+	if a.cfg.HasEtcd() {
+		s.Kind = api.ThirdEtcd
+	}
 	if ns := a.witnessSeen.Load(); ns != 0 {
 		s.LastSeen = time.Unix(0, ns).UTC()
 	}
@@ -140,14 +143,14 @@ func (a *Agent) witnessStatus(volumes []api.Volume) api.VoterStatus {
 		s.Means = "the pair does without it until it is back; " + a.aloneMeans(volumes)
 		return s
 	}
-	s.Means = "the pair goes on, but the next failure of a node stops the service until the witness is back"
+	s.Means = "the pair goes on, but the next failure of a node stops the service until " + s.Words() + " is back"
 	for _, v := range volumes {
 		switch {
 		case v.Role != control.Primary && v.PeerRole != control.Primary:
 			s.Means = "a node is elected by 2 votes of 3; without this one it needs both nodes"
 		case v.Role == control.Primary && len(v.InSyncBy) == 1:
-			s.Means = fmt.Sprintf("%s goes on alone; the peer cannot take over until the witness or %s is back",
-				a.cfg.Node, a.cfg.Node)
+			s.Means = fmt.Sprintf("%s goes on alone; the peer cannot take over until %s or %s is back",
+				a.cfg.Node, s.Words(), a.cfg.Node)
 		}
 	}
 	return s

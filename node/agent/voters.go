@@ -9,16 +9,20 @@ import (
 	"gemel/node/arbiter/ballot"
 )
 
-// How long a voter may take before it counts as unreachable. The machine asks
+// waits are how long a voter may take before it counts as unreachable. The machine asks
 // again; a slow answer is worth less than an early "unreachable".
-const (
-	prepareWait  = 400 * time.Millisecond
-	renewWait    = 400 * time.Millisecond
-	acceptWait   = time.Second
-	releaseWait  = time.Second
-	localVote    = time.Second // the own register: its only delay is its disk
-	handOverWait = 2 * time.Second
+type waits struct{ prepare, accept, renew, release time.Duration }
+
+var (
+	boxWaits = waits{400 * time.Millisecond, time.Second, 400 * time.Millisecond, time.Second}
+	// etcdWaits are longer: a vote is two requests one after the other, each of which etcd's
+	// servers agree on first, and what is asked anew begins anew. A slow etcd would never vote.
+	etcdWaits = waits{time.Second, 2 * time.Second, time.Second, 2 * time.Second}
+	// localWaits are the own register's: its only delay is its disk.
+	localWaits = waits{time.Second, time.Second, time.Second, time.Second}
 )
+
+const handOverWait = 2 * time.Second
 
 // errNoVoter is the answer of a voter that is not configured.
 var errNoVoter = errors.New("there is no such voter in the configuration")
@@ -36,16 +40,23 @@ type way struct{ prepare, accept, renew, release *courier }
 // may be nil.
 func newVoters(self arbiter.NodeID, local, peer, witness ballot.Caster) *voters {
 	v := &voters{self: self}
-	v.ways[self] = newWay(local, localVote, localVote, localVote, localVote)
-	v.ways[1-self] = newWay(peer, prepareWait, acceptWait, renewWait, releaseWait)
+	v.ways[self] = newWay(local, localWaits)
+	v.ways[1-self] = newWay(peer, boxWaits)
 	if witness != nil {
-		v.ways[arbiter.Witness] = newWay(witness, prepareWait, acceptWait, renewWait, releaseWait)
+		v.ways[arbiter.Witness] = newWay(witness, thirdWaits(witness))
 	}
 	return v
 }
 
-func newWay(to ballot.Caster, prepare, accept, renew, release time.Duration) *way {
-	return &way{newCourier(to, prepare), newCourier(to, accept), newCourier(to, renew), newCourier(to, release)}
+func thirdWaits(third ballot.Caster) waits {
+	if _, ok := third.(etcdVoter); ok {
+		return etcdWaits
+	}
+	return boxWaits
+}
+
+func newWay(to ballot.Caster, w waits) *way {
+	return &way{newCourier(to, w.prepare), newCourier(to, w.accept), newCourier(to, w.renew), newCourier(to, w.release)}
 }
 
 // ask sends a vote to a voter; done is called once, from any goroutine.

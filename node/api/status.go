@@ -62,9 +62,24 @@ type PeerStatus struct {
 // VoterStatus is the witness as seen from this node.
 type VoterStatus struct {
 	Name      string    `json:"name"`
+	Kind      string    `json:"kind,omitempty"` // ThirdWitness or ThirdEtcd
 	Reachable bool      `json:"reachable"`
 	LastSeen  time.Time `json:"last_seen"`
 	Means     string    `json:"means,omitempty"` // what its absence means now
+}
+
+// Kinds of a third voter.
+const (
+	ThirdWitness = "witness"
+	ThirdEtcd    = "etcd"
+)
+
+// Words name the voter in the middle of a sentence.
+func (v *VoterStatus) Words() string {
+	if v.Kind == ThirdEtcd {
+		return ThirdEtcd
+	}
+	return "the witness"
 }
 
 // LinkStatus is one way to the peer.

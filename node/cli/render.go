@@ -75,6 +75,9 @@ func (o *screen) boxes(s *api.Status) {
 	if s.Witness.Name != "" {
 		third = s.Witness.Name + " (witness)"
 	}
+	if s.Witness.Kind == api.ThirdEtcd {
+		third = s.Witness.Name
+	}
 	o.line("%s%s%s%s", pad("", labelWidth), pad(s.Node+" (here)", boxWidth), pad(s.Peer.Name+" (peer)", boxWidth), third)
 	peer := o.paint.good(pad(heard(s.Peer.Alive, "alive", "SILENT", s.Peer.LastSeen, s.Time), boxWidth))
 	if !s.Peer.Alive {
@@ -92,7 +95,7 @@ func (o *screen) boxes(s *api.Status) {
 		o.line("%s%s%d minor, %d MAJOR failures", pad("", labelWidth), pad("", boxWidth), s.Peer.Minor, s.Peer.Major)
 	}
 	if s.Witness.Means != "" {
-		label := "witness: "
+		label := strings.TrimPrefix(s.Witness.Words(), "the ") + ": "
 		if s.Witness.Name == "" {
 			label = "arbiter: "
 		}

@@ -88,6 +88,10 @@ var situations = map[string]func(*api.Status){
 			UnreadableRanges: []control.Range{{Offset: 1 << 20, Length: 4096}, {Offset: 5 << 20, Length: 4096}},
 			Waiting:          "everything else is copied; a write over the blocks that are left makes both sides good, if the disks take it"}
 	},
+	"etcd-lost": func(s *api.Status) {
+		s.Witness = api.VoterStatus{Name: "etcd", Kind: api.ThirdEtcd, LastSeen: noon.Add(-41 * time.Second),
+			Means: "the pair goes on, but the next failure of a node stops the service until etcd is back"}
+	},
 	"witness-lost": func(s *api.Status) {
 		s.Witness.Reachable, s.Witness.LastSeen = false, noon.Add(-5*time.Minute)
 		s.Witness.Means = "if one node dies now, the other will not take over until the witness is back or an operator grabs"

@@ -57,7 +57,7 @@ func judge(s *api.Status) verdict {
 	if s.Witness.Name == "" {
 		judgeAlone(v, s)
 	} else if !s.Witness.Reachable {
-		v.add(degraded, "the witness does not answer")
+		v.add(degraded, "%s does not answer", s.Witness.Words())
 	}
 	judgeFencing(v, s.Fencing)
 	judgeArbiter(v, s)

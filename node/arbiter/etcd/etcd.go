@@ -10,7 +10,8 @@
 // A lease is renewed in two steps, and only the second one counts: etcd is asked to let the key live for another term,
 // and then a transaction finds the key still there and the promise unmoved. A Prepare of the other node is a transaction
 // that demands the key's absence. So no promise is given before a granted lease has ended, whatever is delayed between
-// us and etcd. etcd's own clients count a lease from the reply's arrival, which is later than the server does; nothing
+// us and etcd. The first step is no transaction: a leader of etcd carries it out by itself, also one that was replaced and
+// has not heard of it. So it counts only if the transaction saw the same term of etcd's leader. etcd's own clients count a lease from the reply's arrival, which is later than the server does; nothing
 // here uses that (the holder counts from before the request, as with every voter). A change of etcd's leader makes leases
 // longer, never shorter.
 //
@@ -25,6 +26,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -49,18 +51,14 @@ type store interface {
 
 // Voter votes on the volumes of one cluster. It is safe for concurrent use.
 type Voter struct {
-	store  store
-	prefix string
+	members []*member
+	newest  atomic.Int32 // the member that answered last
+	prefix  string
+	stop    context.CancelFunc
+	logins  sync.WaitGroup // see member.login
 
 	mu     sync.Mutex
 	leases map[string]lease // by volume: behind a key that this node wrote
-}
-
-// New returns the voter of cluster in etcd. It does not speak to etcd.
-func New(client *clientv3.Client, cluster string) *Voter { return newVoter(client, cluster) }
-
-func newVoter(s store, cluster string) *Voter {
-	return &Voter{store: s, prefix: "/gemel/" + cluster + "/", leases: map[string]lease{}}
 }
 
 // lease is an etcd lease of ours.
@@ -75,6 +73,7 @@ type held struct {
 	revision int64            // of the register's key; zero: there is none
 	lease    int64            // revision of the lease's key; zero: there is none
 	leaseID  clientv3.LeaseID
+	term     uint64 // of etcd's leader
 }
 
 func (v *Voter) registerKey(volume string) string { return v.prefix + volume + "/register" }
@@ -82,56 +81,66 @@ func (v *Voter) leaseKey(volume string) string    { return v.prefix + volume + "
 
 // Ping asks etcd for anything that takes a majority of it.
 func (v *Voter) Ping(ctx context.Context) error {
-	if _, err := v.store.Get(ctx, v.prefix+"ping"); err != nil {
+	_, err := through(ctx, v, func(ctx context.Context, p *path) (*clientv3.GetResponse, error) {
+		return p.store.Get(ctx, v.prefix+"ping")
+	})
+	if err != nil {
 		return fmt.Errorf("ask etcd: %w", err)
 	}
 	return nil
 }
 
 // Prepare asks for the promise to refuse lower epochs.
-func (v *Voter) Prepare(ctx context.Context, req arbiter.PrepareRequest) (reply arbiter.PrepareReply, err error) {
-	err = v.vote(ctx, "prepare", req.Volume, func(h *held) bool {
-		var persist bool
-		reply, persist = h.register.Prepare(0, req.Epoch, req.Known)
-		return persist
+func (v *Voter) Prepare(ctx context.Context, req arbiter.PrepareRequest) (arbiter.PrepareReply, error) {
+	return through(ctx, v, func(ctx context.Context, p *path) (reply arbiter.PrepareReply, err error) {
+		h, err := p.vote(ctx, "prepare", req.Volume, func(h *held) bool {
+			var persist bool
+			reply, persist = h.register.Prepare(0, req.Epoch, req.Known)
+			return persist
+		})
+		if err == nil && reply.Wait > 0 {
+			reply.Wait = p.left(ctx, h.leaseID)
+		}
+		return reply, err
 	})
-	return reply, err
 }
 
 // Accept asks to record an in-sync set.
-func (v *Voter) Accept(ctx context.Context, req arbiter.AcceptRequest) (reply arbiter.AcceptReply, err error) {
-	err = v.vote(ctx, "accept", req.Volume, func(h *held) bool {
-		var persist bool
-		reply, persist = h.register.Accept(0, req.Accepted)
-		return persist
+func (v *Voter) Accept(ctx context.Context, req arbiter.AcceptRequest) (arbiter.AcceptReply, error) {
+	return through(ctx, v, func(ctx context.Context, p *path) (reply arbiter.AcceptReply, err error) {
+		_, err = p.vote(ctx, "accept", req.Volume, func(h *held) bool {
+			var persist bool
+			reply, persist = h.register.Accept(0, req.Accepted)
+			return persist
+		})
+		return reply, err
 	})
-	return reply, err
 }
 
 // vote lets ask change the register and writes it back, unless etcd's moved meanwhile: then it begins again.
-func (v *Voter) vote(ctx context.Context, what, volume string, ask func(*held) bool) error {
+func (p *path) vote(ctx context.Context, what, volume string, ask func(*held) bool) (h held, err error) {
 	for range tries {
-		h, err := v.read(ctx, volume)
+		h, err = p.read(ctx, volume)
 		if err != nil {
-			return fmt.Errorf("%s volume %s in etcd: %w", what, volume, err)
+			return h, fmt.Errorf("%s volume %s in etcd: %w", what, volume, err)
 		}
 		if !ask(&h) {
-			return nil
+			return h, nil
 		}
 		raw, err := json.Marshal(h.register.Record)
 		if err != nil {
-			return fmt.Errorf("%s volume %s in etcd: %w", what, volume, err)
+			return h, fmt.Errorf("%s volume %s in etcd: %w", what, volume, err)
 		}
-		done, err := v.store.Txn(ctx).If(v.unmoved(volume, h)...).
-			Then(clientv3.OpPut(v.registerKey(volume), string(raw))).Commit()
+		done, err := p.store.Txn(ctx).If(p.unmoved(volume, h)...).
+			Then(clientv3.OpPut(p.registerKey(volume), string(raw))).Commit()
 		if err != nil {
-			return fmt.Errorf("%s volume %s in etcd: %w", what, volume, err)
+			return h, fmt.Errorf("%s volume %s in etcd: %w", what, volume, err)
 		}
 		if done.Succeeded {
-			return nil
+			return h, nil
 		}
 	}
-	return fmt.Errorf("%s volume %s in etcd: %w", what, volume, ErrBusy)
+	return h, fmt.Errorf("%s volume %s in etcd: %w", what, volume, ErrBusy)
 }
 
 // unmoved is the condition that register and lease are those of h. A lease that ended meanwhile only makes a vote
@@ -144,12 +153,13 @@ func (v *Voter) unmoved(volume string, h held) []clientv3.Cmp {
 }
 
 // read takes register and lease out of etcd, as of one moment.
-func (v *Voter) read(ctx context.Context, volume string) (held, error) {
+func (p *path) read(ctx context.Context, volume string) (held, error) {
 	h := held{register: arbiter.Register{Record: arbiter.Record{Fresh: true}}}
-	got, err := v.store.Txn(ctx).Then(clientv3.OpGet(v.registerKey(volume)), clientv3.OpGet(v.leaseKey(volume))).Commit()
+	got, err := p.store.Txn(ctx).Then(clientv3.OpGet(p.registerKey(volume)), clientv3.OpGet(p.leaseKey(volume))).Commit()
 	if err != nil {
 		return h, fmt.Errorf("read: %w", err)
 	}
+	h.term = got.Header.GetRaftTerm()
 	for _, kv := range got.Responses[0].GetResponseRange().Kvs {
 		h.revision = kv.ModRevision
 		if err := json.Unmarshal(kv.Value, &h.register.Record); err != nil {
@@ -162,25 +172,28 @@ func (v *Voter) read(ctx context.Context, volume string) (held, error) {
 			return h, fmt.Errorf("the key %s holds no epoch: %w; who wrote it?", kv.Key, err)
 		}
 		h.lease, h.leaseID = kv.ModRevision, clientv3.LeaseID(kv.Lease)
-		h.register.Lease = arbiter.Grant{Epoch: arbiter.Epoch(epoch), Until: v.left(ctx, h.leaseID)}
+		h.register.Lease = arbiter.Grant{Epoch: arbiter.Epoch(epoch), Until: soon}
 	}
 	return h, nil
 }
 
 // Record returns a volume's register without a vote; Fresh when there is none.
 func (v *Voter) Record(ctx context.Context, volume string) (arbiter.Record, error) {
-	h, err := v.read(ctx, volume)
+	h, err := through(ctx, v, func(ctx context.Context, p *path) (held, error) { return p.read(ctx, volume) })
 	if err != nil {
 		return arbiter.Record{}, fmt.Errorf("the register of volume %s in etcd: %w", volume, err)
 	}
 	return h.register.Record, nil
 }
 
+// soon is how long a lease runs that is there, as far as is known without a question.
+const soon = 100 * time.Millisecond
+
 // left is how long an etcd lease still runs; only a hint for when to ask again, so what is not known is short.
-func (v *Voter) left(ctx context.Context, id clientv3.LeaseID) time.Duration {
-	ttl, err := v.store.TimeToLive(ctx, id)
+func (p *path) left(ctx context.Context, id clientv3.LeaseID) time.Duration {
+	ttl, err := p.store.TimeToLive(ctx, id)
 	if err != nil || ttl.TTL <= 0 {
-		return 100 * time.Millisecond
+		return soon
 	}
 	return time.Duration(ttl.TTL) * time.Second
 }

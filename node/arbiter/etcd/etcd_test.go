@@ -3,64 +3,30 @@ package etcd
 import (
 	"context"
 	"errors"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"gemel/node/arbiter"
 )
 
-// server starts an etcd of its own on loopback, and returns a client to it.
-func server(t *testing.T) *clientv3.Client {
+// open returns a voter as one node has it.
+func open(t *testing.T, endpoints ...string) *Voter {
 	t.Helper()
-	binary, err := exec.LookPath("etcd")
-	if err != nil {
-		t.Skip("etcd is not installed (Debian package etcd-server)")
-	}
-	dir := t.TempDir()
-	client, peer := address(t), address(t)
-	log, err := os.Create(filepath.Join(dir, "log"))
+	v, err := Open(clientv3.Config{Endpoints: endpoints, Logger: zap.NewNop()}, "lab")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "--data-dir", filepath.Join(dir, "data"), "--name", "one", //nolint:gosec // a test's own
-		"--listen-client-urls", "http://"+client, "--advertise-client-urls", "http://"+client,
-		"--listen-peer-urls", "http://"+peer, "--initial-advertise-peer-urls", "http://"+peer,
-		"--initial-cluster", "one=http://"+peer)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); _ = log.Close() })
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://" + client}, DialTimeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if _, err := c.Get(ctx, "up"); err != nil {
-		text, _ := os.ReadFile(log.Name())
-		t.Fatalf("etcd does not answer: %v\n%s", err, text)
-	}
-	return c
-}
-
-func address(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() {
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return v
 }
 
 const (
@@ -98,7 +64,7 @@ func renew(t *testing.T, v *Voter, volume string, e arbiter.Epoch) arbiter.Renew
 
 func TestAWholeReign(t *testing.T) {
 	c := server(t)
-	a, b := New(c, "lab"), New(c, "lab") // as the two nodes have them
+	a, b := open(t, c), open(t, c) // as the two nodes have them
 	if r := prepare(t, a, "data", first); !r.OK || !r.Record.Fresh {
 		t.Fatalf("birth: %+v", r)
 	}
@@ -140,7 +106,7 @@ func TestAWholeReign(t *testing.T) {
 
 func TestALeaseThatIsNotRenewedEnds(t *testing.T) {
 	c := server(t)
-	a, b := New(c, "lab"), New(c, "lab")
+	a, b := open(t, c), open(t, c)
 	prepare(t, a, "data", first)
 	accept(t, a, "data", arbiter.Accepted{Epoch: first, Version: 1, Set: arbiter.Only(0)})
 	accept(t, a, "data", arbiter.Accepted{Epoch: first, Version: 2, Set: arbiter.Both})
@@ -162,7 +128,8 @@ func TestALeaseThatIsNotRenewedEnds(t *testing.T) {
 }
 
 func TestOwnLeaseDoesNotBarTheOwner(t *testing.T) {
-	a := New(server(t), "lab")
+	c := server(t)
+	a := open(t, c)
 	prepare(t, a, "data", first)
 	accept(t, a, "data", arbiter.Accepted{Epoch: first, Version: 1, Set: arbiter.Only(0)})
 	renew(t, a, "data", first)
@@ -172,7 +139,7 @@ func TestOwnLeaseDoesNotBarTheOwner(t *testing.T) {
 	if r := renew(t, a, "data", third); !r.OK {
 		t.Errorf("renew in the next epoch: %+v", r)
 	}
-	restarted := New(a.store.(*clientv3.Client), "lab") // knows nothing of its etcd lease
+	restarted := open(t, c) // knows nothing of its etcd lease
 	if r := renew(t, restarted, "data", third); !r.OK {
 		t.Errorf("renew after a restart: %+v", r)
 	}
@@ -182,7 +149,7 @@ func TestOwnLeaseDoesNotBarTheOwner(t *testing.T) {
 // of its newest epoch with a lease.
 func TestManyVotesAtOnce(t *testing.T) {
 	c := server(t)
-	voters := [2]*Voter{New(c, "lab"), New(c, "lab")}
+	voters := [2]*Voter{open(t, c), open(t, c)}
 	prepare(t, voters[0], "data", first)
 	accept(t, voters[0], "data", arbiter.Accepted{Epoch: first, Version: 1, Set: arbiter.Only(0)})
 	accept(t, voters[0], "data", arbiter.Accepted{Epoch: first, Version: 2, Set: arbiter.Both})
@@ -221,9 +188,9 @@ func TestManyVotesAtOnce(t *testing.T) {
 
 func TestStrangeKeysAreRefused(t *testing.T) {
 	c := server(t)
-	v := New(c, "lab")
+	v := open(t, c)
 	for key, want := range map[string]string{"x/register": "holds no register", "y/lease": "holds no epoch"} {
-		if _, err := c.Put(t.Context(), "/gemel/lab/"+key, "what is this?"); err != nil {
+		if _, err := v.members[0].store.Put(t.Context(), "/gemel/lab/"+key, "what is this?"); err != nil {
 			t.Fatal(err)
 		}
 		_, err := v.Prepare(t.Context(), arbiter.PrepareRequest{Volume: key[:1], Epoch: first})
@@ -234,14 +201,9 @@ func TestStrangeKeysAreRefused(t *testing.T) {
 }
 
 func TestNobodyThere(t *testing.T) {
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://" + address(t)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := New(c, "lab").Renew(ctx, arbiter.RenewRequest{Volume: "data", Epoch: first, Term: time.Second}); err == nil {
+	if _, err := open(t, "http://"+address(t)).Renew(ctx, arbiter.RenewRequest{Volume: "data", Epoch: first, Term: time.Second}); err == nil {
 		t.Error("a lease from nobody")
 	}
 }

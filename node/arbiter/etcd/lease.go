@@ -15,8 +15,12 @@ import (
 
 // Renew asks to honour the lease of req.Epoch's owner for a term from now.
 func (v *Voter) Renew(ctx context.Context, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
+	return through(ctx, v, func(ctx context.Context, p *path) (arbiter.RenewReply, error) { return p.renewed(ctx, req) })
+}
+
+func (p *path) renewed(ctx context.Context, req arbiter.RenewRequest) (arbiter.RenewReply, error) {
 	for range tries {
-		reply, done, err := v.renew(ctx, req)
+		reply, done, err := p.renew(ctx, req)
 		if err != nil {
 			return arbiter.RenewReply{}, fmt.Errorf("renew the lease of volume %s in etcd: %w", req.Volume, err)
 		}
@@ -28,12 +32,12 @@ func (v *Voter) Renew(ctx context.Context, req arbiter.RenewRequest) (arbiter.Re
 }
 
 // renew is one try; done is false when something moved meanwhile.
-func (v *Voter) renew(ctx context.Context, req arbiter.RenewRequest) (reply arbiter.RenewReply, done bool, err error) {
-	id, err := v.alive(ctx, req)
+func (p *path) renew(ctx context.Context, req arbiter.RenewRequest) (reply arbiter.RenewReply, done bool, err error) {
+	id, term, err := p.alive(ctx, req)
 	if err != nil {
 		return reply, false, err
 	}
-	h, err := v.read(ctx, req.Volume)
+	h, err := p.read(ctx, req.Volume)
 	if err != nil {
 		return reply, false, err
 	}
@@ -44,44 +48,43 @@ func (v *Voter) renew(ctx context.Context, req arbiter.RenewRequest) (reply arbi
 	if reply = h.register.Renew(0, req.Epoch, req.Term); !reply.OK {
 		return reply, true, nil
 	}
-	value := strconv.FormatUint(uint64(req.Epoch), 10)
-	txn := v.store.Txn(ctx).If(v.unmoved(req.Volume, h)...)
 	if h.leaseID == id && h.register.Lease.Epoch == req.Epoch && h.lease != 0 {
-		// The key lives on already; that it is there after it was kept alive is what counts.
-		txn = txn.Then(clientv3.OpGet(v.leaseKey(req.Volume)))
-	} else {
-		txn = txn.Then(clientv3.OpPut(v.leaseKey(req.Volume), value, clientv3.WithLease(id)))
+		// The key lives on already, unless who kept it alive was the leader no more.
+		return reply, h.term == term, nil
 	}
-	got, err := txn.Commit()
+	value := strconv.FormatUint(uint64(req.Epoch), 10)
+	got, err := p.store.Txn(ctx).If(p.unmoved(req.Volume, h)...).
+		Then(clientv3.OpPut(p.leaseKey(req.Volume), value, clientv3.WithLease(id))).Commit()
 	if err != nil {
 		return reply, false, err
 	}
-	return reply, got.Succeeded, nil
+	return reply, got.Succeeded && h.term == term, nil
 }
 
-// alive returns an etcd lease that lives for at least the term from now.
-func (v *Voter) alive(ctx context.Context, req arbiter.RenewRequest) (clientv3.LeaseID, error) {
+// alive returns an etcd lease that lives for at least the term from now, if etcd's leader is still that of the term
+// returned with it.
+func (p *path) alive(ctx context.Context, req arbiter.RenewRequest) (id clientv3.LeaseID, term uint64, err error) {
 	want := seconds(req.Term)
-	v.mu.Lock()
-	own, known := v.leases[req.Volume]
-	v.mu.Unlock()
+	p.mu.Lock()
+	own, known := p.leases[req.Volume]
+	p.mu.Unlock()
 	if known && own.seconds >= want {
-		_, err := v.store.KeepAliveOnce(ctx, own.id)
+		kept, err := p.store.KeepAliveOnce(ctx, own.id)
 		if err == nil {
-			return own.id, nil
+			return own.id, kept.GetRaftTerm(), nil
 		}
 		if !errors.Is(err, rpctypes.ErrLeaseNotFound) {
-			return 0, err
+			return 0, 0, err
 		}
 	}
-	granted, err := v.store.Grant(ctx, want)
+	granted, err := p.store.Grant(ctx, want)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	v.mu.Lock()
-	v.leases[req.Volume] = lease{granted.ID, min(granted.TTL, want)}
-	v.mu.Unlock()
-	return granted.ID, nil
+	p.mu.Lock()
+	p.leases[req.Volume] = lease{granted.ID, min(granted.TTL, want)}
+	p.mu.Unlock()
+	return granted.ID, granted.GetRaftTerm(), nil
 }
 
 // seconds rounds a term up to what etcd can grant: its leases are whole seconds.
@@ -91,8 +94,13 @@ func seconds(term time.Duration) int64 {
 
 // Release gives the lease back: its owner has let everything go.
 func (v *Voter) Release(ctx context.Context, req arbiter.ReleaseRequest) error {
+	_, err := through(ctx, v, func(ctx context.Context, p *path) (struct{}, error) { return struct{}{}, p.release(ctx, req) })
+	return err
+}
+
+func (p *path) release(ctx context.Context, req arbiter.ReleaseRequest) error {
 	for range tries {
-		h, err := v.read(ctx, req.Volume)
+		h, err := p.read(ctx, req.Volume)
 		if err != nil {
 			return fmt.Errorf("release the lease of volume %s in etcd: %w", req.Volume, err)
 		}
@@ -100,7 +108,7 @@ func (v *Voter) Release(ctx context.Context, req arbiter.ReleaseRequest) error {
 		if h.register.Release(req.Epoch); h.register.Lease == before {
 			return nil
 		}
-		got, err := v.store.Txn(ctx).If(v.unmoved(req.Volume, h)...).Then(clientv3.OpDelete(v.leaseKey(req.Volume))).Commit()
+		got, err := p.store.Txn(ctx).If(p.unmoved(req.Volume, h)...).Then(clientv3.OpDelete(p.leaseKey(req.Volume))).Commit()
 		if err != nil {
 			return fmt.Errorf("release the lease of volume %s in etcd: %w", req.Volume, err)
 		}
