@@ -75,6 +75,7 @@ type Agent struct {
 	modes       *modes
 	interfaceOf func(string) string
 	connected   func([]netip.Addr) ([]api.Connection, error)
+	arrivals    *arrivals
 	beside      []func(context.Context, *Agent) error
 	fencer      *fencer // nil: none configured
 	started     time.Time
@@ -95,7 +96,7 @@ func build(p parts) (*Agent, error) {
 			p.config.Node, p.config.NodeNames())
 	}
 	a := &Agent{cfg: p.config, clock: p.clock, replica: p.replica, witness: p.witness, started: time.Now(),
-		interfaceOf: p.interfaceOf, connected: p.connected, beside: p.beside, nics: map[string]bool{},
+		interfaceOf: p.interfaceOf, connected: p.connected, arrivals: newArrivals(), beside: p.beside, nics: map[string]bool{},
 		diary: &diary{node: p.config.Node, log: p.log, keep: p.keep}}
 	a.modes = newModes(p.config.StateDir, p.config.Node, func(kind, text, reason string) { a.diary.note("", kind, text, reason) })
 	for _, l := range p.config.Self().Links {

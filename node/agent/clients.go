@@ -17,8 +17,8 @@ import (
 // them connect anew when it takes over: a box that died cannot tell any more.
 
 const (
-	// clientsEvery is how often the connections are looked at: one younger than
-	// that is not known to the peer, and notices a take-over by itself.
+	// clientsEvery is how often the connections are looked at. Those that begin in
+	// between are arrivals.
 	clientsEvery = time.Second
 	clientsWait  = 2 * time.Second // for one message to the peer
 	// clientsKept bounds the connections of a volume that the peer knows, and with
@@ -129,6 +129,9 @@ func (a *Agent) shareClients(ctx context.Context) {
 			return
 		case <-tick.C:
 			a.shareOnce(ctx, rosters)
+		case <-a.arrivals.news:
+			a.shareArrivals(ctx, rosters)
+			pause(ctx, arrivalsGap)
 		}
 	}
 }
@@ -136,6 +139,7 @@ func (a *Agent) shareClients(ctx context.Context) {
 // shareOnce looks at the connections of all volumes that are served here.
 func (a *Agent) shareOnce(ctx context.Context, rosters []roster) {
 	var ips []netip.Addr
+	came := a.arrivals.all(true) // first: they may be connected by now, or not yet
 	for i, o := range a.owners {
 		if o.sharesClients() {
 			ips = append(ips, o.ips...)
@@ -154,13 +158,8 @@ func (a *Agent) shareOnce(ctx context.Context, rosters []roster) {
 		if !o.sharesClients() {
 			continue
 		}
-		var mine []api.Connection
-		for _, c := range found {
-			if slices.Contains(o.ips, c.Address.Addr()) {
-				mine = append(mine, c)
-			}
-		}
-		o.tellClients(ctx, a.heart.boot, &rosters[i], mine)
+		mine := append(of(found, o.ips), of(came, o.ips)...)
+		o.tellClients(ctx, a.heart.boot, &rosters[i], func() (api.Clients, bool) { return rosters[i].next(mine) })
 	}
 }
 
@@ -170,10 +169,11 @@ func (o *owner) sharesClients() bool {
 	return len(o.ips) > 0 && view != nil && view.Role == failover.RoleServing && view.Peer.Alive
 }
 
-// tellClients brings the peer up to date, as far as it answers.
-func (o *owner) tellClients(ctx context.Context, boot string, r *roster, now []api.Connection) {
+// tellClients brings the peer up to date by one message after the other, as far as it
+// answers.
+func (o *owner) tellClients(ctx context.Context, boot string, r *roster, next func() (api.Clients, bool)) {
 	for ctx.Err() == nil {
-		m, news := r.next(now)
+		m, news := next()
 		if !news {
 			return
 		}

@@ -128,3 +128,49 @@ func TestTheServingNodeSharesItsClients(t *testing.T) {
 		t.Errorf("a restarted peer knows %d clients, want 1", len(there.has))
 	}
 }
+
+// TestAClientThatHasJustComeIsToldAtOnce, and stays known until a look at the kernel's
+// list after the next: it may not be in that yet.
+func TestAClientThatHasJustComeIsToldAtOnce(t *testing.T) {
+	s := newStage(t, nil)
+	list := clientsOf(5)
+	s.agent.connected = func([]netip.Addr) ([]api.Connection, error) { return list[:2], nil }
+	s.owner.ips = []netip.Addr{list[0].Address.Addr()}
+	var there clientele
+	s.private.clients = func(m api.Clients) (api.ClientsTaken, error) { return api.ClientsTaken{Seq: there.take(&m)}, nil }
+	s.lan.clients = s.private.clients
+	s.owner.view.Store(&failover.View{Role: failover.RoleServing, Peer: failover.PeerView{Alive: true}})
+	rosters, knows := make([]roster, 1), func(step string, want ...api.Connection) {
+		t.Helper()
+		if len(there.has) != len(want) {
+			t.Errorf("%s: the peer knows %d clients, want %d", step, len(there.has), len(want))
+		}
+		for _, c := range want {
+			if _, ok := there.has[c]; !ok {
+				t.Errorf("%s: the peer does not know %v", step, c.Client)
+			}
+		}
+	}
+	s.agent.arrivals.add(list[2])
+	s.agent.shareArrivals(t.Context(), rosters)
+	knows("before the first look")
+	s.agent.shareOnce(t.Context(), rosters)
+	knows("the first look", list[:3]...)
+	stranger := api.Connection{Address: netip.MustParseAddrPort("198.18.0.99:80"), Client: list[0].Client}
+	for range 2 { // the network repeats itself
+		s.agent.arrivals.add(list[3])
+		s.agent.arrivals.add(stranger)
+		s.agent.shareArrivals(t.Context(), rosters)
+	}
+	knows("one more", list[:4]...)
+	s.agent.shareOnce(t.Context(), rosters)
+	knows("the look after that", list[0], list[1], list[3])
+	s.agent.shareOnce(t.Context(), rosters)
+	knows("all as the kernel says", list[:2]...)
+	for range 2 * arrivalsKept {
+		s.agent.arrivals.add(list[4])
+	}
+	if got := len(s.agent.arrivals.all(true)); got != arrivalsKept {
+		t.Errorf("%d are kept", got)
+	}
+}

@@ -111,7 +111,7 @@ func (w *wiring) parts(replica *control.Client) parts {
 	return parts{config: w.cfg, log: w.log, clock: bootClock{}, boot: w.boot, replica: replicaClient{replica},
 		peers: dialPeers(w.cfg, w.id), keep: []History{w.history},
 		volume: w.volume, interfaceOf: interfaceOf, connected: established,
-		beside: []func(context.Context, *Agent) error{w.serveAPI, w.watchCarrier, w.checkServices}}
+		beside: []func(context.Context, *Agent) error{w.serveAPI, w.watchCarrier, w.checkServices, w.hearClients}}
 }
 
 // bootID names this start of the agent.
