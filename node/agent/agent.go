@@ -15,6 +15,7 @@ import (
 	"gemel/node/config"
 	"gemel/node/failover"
 	"gemel/node/fencing"
+	"gemel/node/fencing/watchdog"
 	"gemel/node/replicator/control"
 )
 
@@ -39,7 +40,9 @@ type parts struct {
 	peers   map[string]Peer  // by link name
 	witness Witness          // nil: none configured
 	fence   []fencing.Device // that can switch the peer
-	keep    []History
+	// watchdog opens this box's own; nil: the kernel's is opened.
+	watchdog func(path string) (watchdog.Device, error)
+	keep     []History
 	// volume makes what is particular to one volume; failed is called when a
 	// service has used up its restarts.
 	volume func(v config.Volume, failed func(name, reason string)) (volumeParts, error)
@@ -78,6 +81,7 @@ type Agent struct {
 	arrivals    *arrivals
 	beside      []func(context.Context, *Agent) error
 	fencer      *fencer // nil: none configured
+	guard       *guard  // nil: no watchdog is configured
 	started     time.Time
 	version     string
 
@@ -131,6 +135,9 @@ func build(p parts) (*Agent, error) {
 	a.modes.apply, a.modes.kick = a.setMode, a.heart.kickAll
 	if m := a.modes.mode(); m != (failover.Mode{}) {
 		a.setMode(m)
+	}
+	if a.guard = newGuard(p.config, p.clock, p.watchdog, func(kind, text, reason string) { a.diary.note("", kind, text, reason) }); a.guard != nil {
+		a.guard.owners = a.owners
 	}
 	a.watcher = &watcher{replica: p.replica, owners: a.owners, clock: p.clock}
 	return a, nil
@@ -187,6 +194,9 @@ func (a *Agent) volumeNames() []string {
 // lets every volume go cleanly and, in any case, drops the addresses.
 func (a *Agent) serve(ctx context.Context) error {
 	a.diary.note("", "agent.start", fmt.Sprintf("The agent of %s starts.", a.cfg.Node), "")
+	if a.guard != nil {
+		a.guard.dog.Begin(a.clock.Boot())
+	}
 	a.clean(ctx)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
@@ -211,6 +221,9 @@ func (a *Agent) serve(ctx context.Context) error {
 	a.leave(work)
 	stopWork()
 	a.end(&wg)
+	if a.guard != nil {
+		a.guard.end()
+	}
 	return err
 }
 
@@ -230,6 +243,9 @@ func (a *Agent) background() []func(context.Context) {
 	}
 	if a.connected != nil {
 		run = append(run, a.shareClients)
+	}
+	if a.guard != nil {
+		run = append(run, a.guard.run)
 	}
 	return run
 }

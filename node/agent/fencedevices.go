@@ -12,10 +12,13 @@ import (
 	"gemel/node/fencing/redfish"
 )
 
-// fenceDevices makes the devices that can switch the peer.
+// fenceDevices makes the devices that can switch the peer and prove it.
 func fenceDevices(peer *config.Node) ([]fencing.Device, error) {
 	var devices []fencing.Device
 	for i, d := range peer.Fence {
+		if d.Driver == config.FenceWatchdog { // the peer's own
+			continue
+		}
 		device, err := fenceDevice(peer.Name, d)
 		if err != nil {
 			return nil, fmt.Errorf("fencing device %d of %s: %w", i+1, peer.Name, err)

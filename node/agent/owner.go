@@ -70,6 +70,7 @@ type owner struct {
 	stepping sync.Mutex // held while the machine is called
 	over     bool       // the owner has ended
 	lastStep time.Duration
+	steps    atomic.Uint64 // steps that the machine has taken to their end
 	// speaks: this owner tells the history what all machines see alike of the peer.
 	speaks bool
 }
@@ -123,6 +124,7 @@ func (o *owner) step(ctx context.Context, ev failover.Event) {
 	for _, action := range actions {
 		o.act(ctx, action)
 	}
+	o.steps.Add(1)
 }
 
 // publish copies the machine's view for everybody else.

@@ -156,7 +156,7 @@ func (w *wiring) dialArbiter() (Witness, error) {
 // machineConfig is what the machine of one node needs to know of a volume; boot is
 // the start of its agent.
 func machineConfig(cfg *config.Config, node int, boot string, vol config.Volume) failover.Config {
-	t, devices := cfg.Timing, time.Duration(len(cfg.Nodes[1-node].Fence))
+	t, devices := cfg.Timing, time.Duration(len(cfg.Nodes[1-node].Proofs()))
 	return failover.Config{Self: arbiter.NodeID(node), //nolint:gosec // 0 or 1
 		SelfName: cfg.Nodes[node].Name, PeerName: cfg.Nodes[1-node].Name, WitnessName: cfg.ArbiterName(),
 		Third: arbiter.ThirdNamed(cfg.Arbiter()), Boot: boot, Fences: devices > 0, FenceDelay: cfg.Fencing.Delay,

@@ -34,6 +34,9 @@ func (a *Agent) status() api.Status {
 	if a.fencer != nil {
 		s.Fencing = a.fencer.status()
 	}
+	if a.guard != nil {
+		s.Watchdog = a.guard.status()
+	}
 	return s
 }
 

@@ -20,6 +20,30 @@ type FenceDevice struct {
 	Problem string `json:"problem,omitempty"` // why it would fail; empty: it is fit
 }
 
+// Watchdog is a box's own watchdog, which resets it when its agent hangs.
+type Watchdog struct {
+	Device  string        `json:"device"`
+	Driver  string        `json:"driver,omitempty"`
+	State   string        `json:"state"` // one of the Watchdog… words
+	Problem string        `json:"problem,omitempty"`
+	Asked   time.Duration `json:"timeout_asked_ns"`
+	Granted time.Duration `json:"timeout_ns,omitempty"` // as read back
+	Longest time.Duration `json:"timeout_longest_ns"`   // that the lease allows
+	// StopsWithAgent: its driver stops it when the agent dies, so that only a hang is caught.
+	StopsWithAgent bool `json:"stops_with_agent,omitempty"`
+	NoWayOut       bool `json:"no_way_out,omitempty"`   // once it runs it cannot be stopped
+	ResetBefore    bool `json:"reset_before,omitempty"` // the box's last reset came from it
+}
+
+// States of a Watchdog.
+const (
+	WatchdogIdle     = "idle"     // does not run: nothing is held that the peer could take over
+	WatchdogArmed    = "armed"    // runs and is pinged
+	WatchdogKept     = "kept"     // runs and is pinged only because it cannot be stopped
+	WatchdogStarving = "starving" // is not pinged: the box is reset soon
+	WatchdogUnfit    = "unfit"    // could not run
+)
+
 // FenceOrder is an operator's command on the power of Node, the called node's peer.
 type FenceOrder struct {
 	Node string `json:"node"`

@@ -22,6 +22,8 @@ type Status struct {
 	Volumes []Volume      `json:"volumes"`
 	// Fencing is nil where the peer's power cannot be switched.
 	Fencing *Fencing `json:"fencing,omitempty"`
+	// Watchdog is this box's own; nil: none is configured.
+	Watchdog *Watchdog `json:"watchdog,omitempty"`
 	// LastEvent is the newest decision with its reason.
 	LastEvent *event.Event `json:"last_event,omitempty"`
 	// ReplicatorProblem is why the replicator does not answer; empty when it does.

@@ -37,6 +37,7 @@ func renderStatus(s *api.Status, color bool) string {
 	}
 	out.links(s)
 	out.fencing(s)
+	out.watchdog(s)
 	out.trouble("history", historyProblem(s))
 	out.last(s)
 	return out.String()

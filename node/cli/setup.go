@@ -62,6 +62,7 @@ func (a *app) checkConfig(args []string) error {
 	if cfg.Replication.Plain() {
 		a.printf("Warning: replication.encryption is plain: whoever can reach the links can read and change the volumes.\n")
 	}
+	a.checkWatchdog(cfg)
 	return nil
 }
 

@@ -60,6 +60,7 @@ func judge(s *api.Status) verdict {
 		v.add(degraded, "%s does not answer", s.Witness.Words())
 	}
 	judgeFencing(v, s.Fencing)
+	judgeWatchdog(v, s)
 	judgeArbiter(v, s)
 	return *v
 }

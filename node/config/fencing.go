@@ -29,7 +29,10 @@ type FenceDevice struct {
 	CA           string   `mapstructure:"ca"`            // redfish: file of certificates in PEM
 	Insecure     bool     `mapstructure:"insecure"`      // redfish: take any certificate
 	System       string   `mapstructure:"system"`        // redfish: which one, where a controller has several
-	Command      []string `mapstructure:"command"`       // command: program and first arguments
+	Command      []string `mapstructure:"command"`       // command: program and first arguments; peer-reboot: all of it
+	// Device is the node's own watchdog; Timeout is asked of it, 0: WatchdogLongest.
+	Device  string        `mapstructure:"device"`
+	Timeout time.Duration `mapstructure:"timeout"`
 }
 
 // Drivers of fencing devices.
@@ -37,14 +40,55 @@ const (
 	FenceRedfish = "redfish"
 	FenceIPMI    = "ipmi"
 	FenceCommand = "command"
+	// FenceWatchdog is the node's own: it resets the node, and proves nothing to the other one.
+	FenceWatchdog = "watchdog"
 )
 
-// FenceDrivers lists what a device's driver may be.
-func FenceDrivers() []string { return []string{FenceRedfish, FenceIPMI, FenceCommand} }
+// WatchdogPing is the time between two pings of a watchdog.
+const WatchdogPing = 250 * time.Millisecond
 
-// Fenced reports whether each node has a device that can cut it.
+// FenceDrivers lists what a device's driver may be.
+func FenceDrivers() []string {
+	return []string{FenceRedfish, FenceIPMI, FenceCommand, FenceWatchdog}
+}
+
+// Proves reports whether the driver can prove to the other node that this one is off.
+func (d *FenceDevice) Proves() bool {
+	return d.Driver == FenceRedfish || d.Driver == FenceIPMI || d.Driver == FenceCommand
+}
+
+// Proofs are the node's devices that can prove to the other node that it is off.
+func (n *Node) Proofs() (devices []FenceDevice) {
+	for i := range n.Fence {
+		if n.Fence[i].Proves() {
+			devices = append(devices, n.Fence[i])
+		}
+	}
+	return devices
+}
+
+// Watchdog is the node's own watchdog; nil: none is configured.
+func (n *Node) Watchdog() *FenceDevice { return n.fencedBy(FenceWatchdog) }
+
+func (n *Node) fencedBy(driver string) *FenceDevice {
+	for i := range n.Fence {
+		if n.Fence[i].Driver == driver {
+			return &n.Fence[i]
+		}
+	}
+	return nil
+}
+
+// WatchdogLongest is the longest timeout of a watchdog, in whole seconds, with which a node whose lease was renewed until
+// its agent stopped moving is reset before that lease is over: the lease as its holder counts it, less the age that a
+// renewal may have, less that of the last ping.
+func (t *Timing) WatchdogLongest() time.Duration {
+	return (t.Lease - t.Lease/50 - t.Renew - WatchdogPing).Truncate(time.Second)
+}
+
+// Fenced reports whether each node has a device that can cut it and prove that.
 func (c *Config) Fenced() bool {
-	return len(c.Nodes) == 2 && len(c.Nodes[0].Fence) > 0 && len(c.Nodes[1].Fence) > 0
+	return len(c.Nodes) == 2 && len(c.Nodes[0].Proofs()) > 0 && len(c.Nodes[1].Proofs()) > 0
 }
 
 func checkFencing(c *Config, r *reader) {
@@ -61,9 +105,10 @@ func checkFencing(c *Config, r *reader) {
 		for j, d := range n.Fence {
 			checkDevice(d, fmt.Sprintf("nodes[%d].fence[%d]", i, j), r)
 		}
+		checkWatchdog(c, i, r)
 	}
 	if c.Fencing.Required && !c.Fenced() {
-		r.mistake("fencing.required", "a node has no device under nodes[].fence, so no take-over could ever prove "+
+		r.mistake("fencing.required", "a node has no device under nodes[].fence that proves anything, so no take-over could ever prove "+
 			"that it is off; give both nodes one, or leave this out")
 	}
 }
@@ -71,6 +116,10 @@ func checkFencing(c *Config, r *reader) {
 func checkDevice(d FenceDevice, path string, r *reader) {
 	if !slices.Contains(FenceDrivers(), d.Driver) {
 		r.mistake(path+".driver", "there is no driver %q; write one of %v", d.Driver, FenceDrivers())
+		return
+	}
+	if d.Driver == FenceWatchdog {
+		r.absolute(path+".device", d.Device)
 		return
 	}
 	if d.Driver == FenceCommand {
@@ -87,6 +136,35 @@ func checkDevice(d FenceDevice, path string, r *reader) {
 	r.absolute(path+".password-file", d.PasswordFile)
 	r.absolute(path+".ca", d.CA)
 	checkController(d, path+".address", r)
+}
+
+func checkWatchdog(c *Config, node int, r *reader) {
+	found := 0
+	for j, d := range c.Nodes[node].Fence {
+		if d.Driver != FenceWatchdog {
+			continue
+		}
+		path := fmt.Sprintf("nodes[%d].fence[%d].", node, j)
+		if found++; found > 1 {
+			r.mistake(path+"driver", "a node has one watchdog at most")
+		}
+		switch longest := c.Timing.WatchdogLongest(); {
+		case longest < time.Second:
+			r.mistake(path+"driver", "timing.lease (%v) is too short for a watchdog, whose shortest timeout is 1s: the peer would take over "+
+				"before the node is reset; make the lease %v or longer, or leave the watchdog out", c.Timing.Lease, c.Timing.leaseFor(time.Second))
+		case d.Timeout > longest:
+			r.mistake(path+"timeout", "%v is more than the lease allows (%v): the peer would take over before the node is reset; make "+
+				"timing.lease %v or longer", d.Timeout, longest, c.Timing.leaseFor(d.Timeout))
+		case d.Timeout%time.Second != 0:
+			r.mistake(path+"timeout", "%v is not a number of whole seconds, and a watchdog knows no others", d.Timeout)
+		}
+	}
+}
+
+// leaseFor is a lease that allows a watchdog's timeout, in tenths of a second.
+func (t *Timing) leaseFor(timeout time.Duration) time.Duration {
+	exact := (timeout + t.Renew + WatchdogPing) * 50 / 49
+	return exact.Truncate(100*time.Millisecond) + 100*time.Millisecond
 }
 
 func checkController(d FenceDevice, path string, r *reader) {

@@ -25,6 +25,7 @@ type View struct {
 	// take over on a proof that this node is off. Empty: it may not.
 	Assures string
 	Arbiter ArbiterView
+	Guard   Guard
 }
 
 // ArbiterView says who decides besides the two nodes, and what without one would
@@ -121,7 +122,8 @@ type Config struct {
 // View returns the machine's present state.
 func (m *Machine) View() View {
 	v := View{Role: m.role, Phase: m.phase(), Refusal: m.refusal, Peer: m.det.view(m.now),
-		Impaired: m.impaired.why, ServicesFailed: m.haveFailed(), Arbiter: m.arbiterView()}
+		Impaired: m.impaired.why, ServicesFailed: m.haveFailed(), Arbiter: m.arbiterView(),
+		Guard: m.guard()}
 	switch m.role {
 	case RoleTakingOver, RoleServing, RoleLeaving:
 		v.Epoch, v.Chosen = m.prop.Epoch(), m.prop.Chosen()

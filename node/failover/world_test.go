@@ -433,7 +433,15 @@ func (w *world) check() {
 	if w.nodes[0].vip && w.nodes[1].vip {
 		w.fail("both nodes answer for the address")
 	}
+	for _, b := range w.nodes {
+		if own, other := b.m.View(), w.nodes[1-b.id]; b.up && other.up && own.Guard == GuardHeld &&
+			isReign(other.m.role) && other.m.prop.Epoch() > own.Epoch {
+			w.fail("node %d's watchdog is pinged for a reign although node %d was elected after it", b.id, other.id)
+		}
+	}
 }
+
+func isReign(r Role) bool { return r == RoleTakingOver || r == RoleServing || r == RoleLeaving }
 
 func (w *world) fail(format string, args ...any) {
 	w.t.Helper()
