@@ -45,6 +45,7 @@ func (m *Machine) takeStepDone(e StepDone) {
 		m.stepFailed(e)
 		return
 	}
+	m.outOfWay = m.outOfWay || e.Step == StepFence
 	m.course.at++
 	if m.course.done() {
 		m.courseDone()
@@ -102,7 +103,7 @@ func (m *Machine) leaveFailed(e StepDone, what string) {
 	planned := m.afterStep == "" && !m.stopped
 	if planned && e.Step != StepDemote {
 		m.role = RoleTakingOver
-		m.startCourse(takeCourse)
+		m.startCourse(m.takeSteps())
 		m.answerIfErr("switchover given up, "+m.cfg.SelfName+" serves on: "+what, OrderSwitchover)
 		return
 	}

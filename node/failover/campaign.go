@@ -220,7 +220,8 @@ func (m *Machine) elected() {
 	m.role, m.refusal, m.handOver = RoleTakingOver, "", 0
 	m.noteLoss()
 	m.told = m.prop.Chosen()
-	m.startCourse(takeCourse)
+	m.outOfWay = false
+	m.startCourse(m.takeSteps())
 	m.nextRenew = m.now
 	m.note(Note{Kind: "elected",
 		Text:   fmt.Sprintf("%s reigns in epoch %d.", m.cfg.SelfName, m.prop.Epoch()),

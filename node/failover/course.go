@@ -12,6 +12,16 @@ var (
 	letGoCourse = []Step{StepLetGoAddress, StepLetGoServices, StepLetGoUnmount, StepLetGoIO}
 )
 
+// takeSteps are the steps to a reign's end state. The peer is put out of the way once, before
+// the reign begins: one that goes on, in an agent that was restarted, say, has not heard the
+// peer yet and must not take that for silence.
+func (m *Machine) takeSteps() []Step {
+	if m.outOfWay {
+		return takeCourse[1:]
+	}
+	return takeCourse
+}
+
 var stepNames = map[Step]string{
 	StepFence:         "make sure that the peer is out of the way",
 	StepPromote:       "make the replica Primary",

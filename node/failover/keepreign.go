@@ -30,7 +30,8 @@ func (m *Machine) resume() {
 	m.role, m.refusal, m.told, m.nextRenew = RoleTakingOver, "", m.replica.Chosen, m.now
 	m.newLease()
 	m.lease.Assume(m.now + m.replica.LeaseLeft - m.cfg.Lease + m.cfg.Lease/50) // the replica's deadline is ours
-	m.startCourse(takeCourse)
+	m.outOfWay = true
+	m.startCourse(m.takeSteps())
 	m.note(Note{Kind: "reign.resumed", Text: fmt.Sprintf("%s goes on with its reign, epoch %d.", m.cfg.SelfName, m.replica.Epoch),
 		Reason: "the replica is still Primary; only the agent was restarted", Inputs: m.inputs()})
 }

@@ -79,6 +79,7 @@ type Machine struct {
 	giveUpAt  time.Duration // with afterStep: when the peer is not waited for any more
 
 	impaired impaired // services that failed
+	outOfWay bool     // the peer is, since this reign began
 
 	diskFailed time.Duration // since when this Primary's disk has failed; zero: it has not
 	remote     bool          // it goes on through the peer's disk, and history knows

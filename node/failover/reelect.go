@@ -70,7 +70,7 @@ func (m *Machine) reelected() {
 	m.newLease()
 	steps := []Step{StepPromote}
 	if m.role == RoleTakingOver && m.afterStep == "" {
-		steps = takeCourse
+		steps = m.takeSteps()
 	}
 	if m.role != RoleLeaving {
 		m.startCourse(steps)
@@ -87,7 +87,7 @@ func (m *Machine) resumeReelection() bool {
 		r.Chosen.Set != arbiter.Only(m.cfg.Self) {
 		return false
 	}
-	m.role, m.told = RoleTakingOver, r.Chosen
+	m.role, m.told, m.outOfWay = RoleTakingOver, r.Chosen, true
 	m.reelectFrom(r.Chosen)
 	return true
 }

@@ -127,3 +127,25 @@ func TestRandomWalkWhereTheWitnessComesAndGoes(t *testing.T) {
 		})
 	}
 }
+
+// TestARestartedAgentDoesNotFence: its replica reigns, and the peer has not been heard yet.
+func TestARestartedAgentDoesNotFence(t *testing.T) {
+	w := newWorldOf(t, byWitness, true)
+	first := w.healthy(10 * time.Second)
+	if !slices.Contains(first.steps, StepFence) {
+		w.fail("no reign begins without that step: %v", first.steps)
+	}
+	first.steps = nil
+	w.restartAgent(first.id)
+	w.pass(3 * time.Second)
+	if w.healthy(time.Second) != first || slices.Contains(first.steps, StepFence) {
+		w.fail("steps of a reign that went on: %v", first.steps)
+	}
+	other := w.nodes[1-first.id]
+	other.steps = nil
+	w.powerOff(first.id)
+	w.pass(10 * time.Second)
+	if w.serving() != other || !slices.Contains(other.steps, StepFence) {
+		w.fail("steps of a new reign: %v", other.steps)
+	}
+}
