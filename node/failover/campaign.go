@@ -149,8 +149,8 @@ func (m *Machine) campaigning() {
 		m.giveUp("another campaign came first", m.politeDelay())
 		return
 	}
-	if m.forced {
-		m.decideByHand()
+	if m.forced && !m.decideByHand() {
+		return
 	}
 	switch r := m.prop.Refusal(); r.Kind {
 	case reign.None:
@@ -167,11 +167,19 @@ func (m *Machine) campaigning() {
 	}
 }
 
-// decideByHand lets the operator's word count once the voters had their chance.
-func (m *Machine) decideByHand() {
-	if m.prop.State() == reign.Preparing && (m.prop.Answered() || m.now >= m.decideAt) {
-		m.send(m.prop.Decide())
+// decideByHand lets the operator's word count once the voters had their chance;
+// false: it gave up. No word makes data of a replica that never had any.
+func (m *Machine) decideByHand() bool {
+	if m.prop.State() != reign.Preparing || !m.prop.Answered() && m.now < m.decideAt {
+		return true
 	}
+	if m.replica.Created && !m.prop.Bears() {
+		m.giveUp(fmt.Sprintf("the replica here is new and holds nothing; let %s become Primary and fill this one. "+
+			"The first reign of a new volume needs every voter, and begins by itself once all are there", m.cfg.PeerName), outdatedAgain)
+		return false
+	}
+	m.send(m.prop.Decide())
+	return true
 }
 
 // refuse keeps the reason for status, and notes it once.

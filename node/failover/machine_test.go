@@ -139,6 +139,25 @@ func TestWitnessDownThenPrimaryDiesIsRefused(t *testing.T) {
 	w.healthy(30 * time.Second)
 }
 
+// TestNewReplicaCannotBeGrabbed: no word makes data of nothing. The order is
+// refused, and the volume begins once all voters are there.
+func TestNewReplicaCannotBeGrabbed(t *testing.T) {
+	for _, kind := range []OrderKind{OrderGrab, OrderGrabStale} {
+		w := newWorld(t)
+		w.powerOff(1)
+		w.wit.up = false
+		w.pass(8 * time.Second)
+		id := w.order(0, kind)
+		w.pass(6 * time.Second)
+		if err, answered := w.nodes[0].answers[id]; !answered || !strings.Contains(err, "new") {
+			w.fail("grab: answered %v %q", answered, err)
+		}
+		w.wit.up = true
+		w.powerOn(1)
+		w.healthy(30 * time.Second)
+	}
+}
+
 func TestStaleNodeAloneIsRefused(t *testing.T) {
 	w := newWorld(t)
 	first := w.healthy(10 * time.Second)

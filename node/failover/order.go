@@ -38,7 +38,11 @@ func (m *Machine) grab(o Order) {
 		return
 	}
 	if m.det.alive && m.peer.Primary {
-		m.do(Answer{ID: o.ID, Err: fmt.Sprintf("%s is alive and Primary; use `gemel switchover %s`", m.cfg.PeerName, m.cfg.Volume)})
+		next := fmt.Sprintf("use `gemel switchover %s`", m.cfg.Volume)
+		if o.Kind == OrderGrabStale {
+			next = fmt.Sprintf("stop the agent there first (systemctl stop gemel-agent), and start it again once %s serves", m.cfg.SelfName)
+		}
+		m.do(Answer{ID: o.ID, Err: fmt.Sprintf("%s is alive and Primary; %s", m.cfg.PeerName, next)})
 		return
 	}
 	if why := m.unfit(); why != "" {

@@ -31,6 +31,9 @@ func (p *Proposer) NeedsLease() bool {
 // memory.
 func (p *Proposer) Birth() bool { return p.birth }
 
+// Bears reports whether the promises so far make the campaign a volume's birth.
+func (p *Proposer) Bears() bool { return p.born() }
+
 // Highest returns the highest epoch seen anywhere, for the next campaign.
 func (p *Proposer) Highest() arbiter.Epoch { return p.highest }
 

@@ -304,6 +304,22 @@ func TestByHand(t *testing.T) {
 	}
 }
 
+// TestByHandWithoutAMemory: a replica was filled, and its register was never
+// asked. Its data is whole, and only a human can know.
+func TestByHandWithoutAMemory(t *testing.T) {
+	for _, stale := range []bool{false, true} {
+		k, _ := pair(t)
+		k.regs[1] = arbiter.Register{Record: arbiter.Record{Fresh: true}}
+		k.down[0], k.down[2] = true, true
+		p := reign.New(1, 0)
+		k.ask(&p, p.ByHand(1003, k.regs[1].Record.Accepted, stale))
+		k.ask(&p, p.Decide())
+		if won := p.State() == reign.Reigning; won != stale {
+			t.Errorf("stale %v: state %v, refusal %v", stale, p.State(), p.Refusal().Kind)
+		}
+	}
+}
+
 func TestTwoVoters(t *testing.T) {
 	c, p := newCourt(t), reign.New(0, arbiter.NoThird)
 	c.campaign(&p, 2)

@@ -176,6 +176,7 @@ func (p *Proposer) Decide() []Message {
 		return nil
 	}
 	p.birth = p.born()
+	p.votes[p.self].fresh = p.votes[p.self].fresh && p.birth // the word says that the data is what the volume was
 	p.missing = p.promises() < p.majority()
 	return p.stand()
 }
