@@ -22,6 +22,9 @@ type agent struct {
 	known   bool // last is of the replicator that runs
 	looking bool
 	role    failover.Role
+
+	ordered uint64 // number of an operator's order that is being carried out
+	grabs   bool   // it is to grab the volume
 }
 
 func newAgent(b *box) *agent {
@@ -67,6 +70,7 @@ func (a *agent) act(action failover.Action) {
 	case failover.SendPrepare:
 		a.askPrepare(x)
 	case failover.SendAccept:
+		a.b.word = a.b.word || a.grabs
 		a.askAccept(x)
 	case failover.SendRenew:
 		a.askRenew(x)
@@ -85,6 +89,7 @@ func (a *agent) act(action failover.Action) {
 			}
 		})
 	case failover.Answer:
+		a.answered(x)
 	case failover.Note:
 		a.w.tell("%s: %s %s", names[a.b.id], x.Text, x.Reason)
 	default:

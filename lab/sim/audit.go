@@ -16,6 +16,7 @@ type audit struct {
 	stage  int
 	differ []int64
 	reads  int
+	kept   map[int64][]byte // of the undo file that is brought back
 }
 
 // Stages of an audit.
@@ -27,6 +28,8 @@ const (
 	auditMoves
 	auditRepairs
 	auditRepairing
+	auditUndo
+	auditUndoing
 )
 
 // goOn does the next step once p serves a whole pair and nothing is under way;
@@ -42,7 +45,8 @@ func (a *audit) goOn(p *box) (over bool) {
 		}
 	case auditVerifies:
 		if a.differ = a.w.differing(); len(a.differ) == 0 && !a.w.boxes[1-p.id].bad() {
-			return true
+			a.stage = auditUndo
+			return false
 		}
 		a.w.tell("an operator has both disks compared; %d blocks differ", len(a.differ))
 		a.start(p, false, auditVerifying)
@@ -65,6 +69,12 @@ func (a *audit) goOn(p *box) (over bool) {
 			return false
 		}
 		a.repaired(p)
+		a.stage = auditUndo
+	case auditUndo:
+		a.stage = auditUndoing
+		return !a.undone(p)
+	case auditUndoing:
+		a.broughtBack()
 		return true
 	}
 	return false
@@ -101,7 +111,7 @@ func (a *audit) running(p *box) bool {
 // right reports whether b's disk holds what was written in every block that
 // differs.
 func (a *audit) right(b *box) bool {
-	return !slices.ContainsFunc(a.differ, func(n int64) bool { return !a.w.truth.good(b, n) })
+	return !slices.ContainsFunc(a.differ, func(n int64) bool { return !b.truth.good(b, n) })
 }
 
 // found demands that the verify named exactly the blocks that differ. A piece
@@ -113,7 +123,7 @@ func (a *audit) found(p *box) {
 		differ[n] = true
 	}
 	for _, r := range v.Ranges {
-		a.w.truth.each(r, func(n int64) {
+		p.truth.each(r, func(n int64) {
 			if !differ[n] {
 				a.w.broken("a verify finds nothing where nothing was damaged", "block %d is the same on both", n)
 			}

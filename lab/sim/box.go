@@ -24,6 +24,7 @@ var names = [3]string{"server1", "server2", "witness"}
 type box struct {
 	w     *world
 	id    arbiter.NodeID
+	truth *truth // what was promised on this side; mostly the other's too
 	dice  dice
 	on    bool
 	power int // counts power cuts
@@ -51,6 +52,11 @@ type box struct {
 	problem    string          // why the volume does not run; empty: it does, or nobody tried
 	blank      bool            // made anew, and not whole since
 	restored   bool            // put back from an image, and not whole since
+
+	word    bool // its register rests on an operator's word
+	gaveUp  bool // its data was given up
+	stopped bool // an operator stopped its agent
+	undo    *undoFile
 
 	repl  *replicator
 	agent *agent
@@ -157,8 +163,8 @@ func (b *box) powerOff() {
 	b.disk = b.disk.Crash(b.dice.Uint64())
 	b.device = false
 	b.app.die()
-	b.w.truth.powerLost(b.id)
-	b.w.truth.older(b)
+	b.w.eachTruth(func(t *truth) { t.powerLost(b.id) })
+	b.truth.older(b)
 }
 
 func (b *box) startReplicator() {

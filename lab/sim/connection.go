@@ -45,7 +45,7 @@ func (r *replicator) tryAfter(wait time.Duration) {
 	try := r.nextTry
 	r.after(wait, func() {
 		switch {
-		case r.nextTry != try || r.end != nil:
+		case r.nextTry != try || r.end != nil || r.alone && r.b.id == 0:
 		case r.ending > 0: // the core learns of the last connection's end first
 			r.tryAfter(time.Millisecond)
 		default:
@@ -122,6 +122,7 @@ func (r *replicator) introduce(e *end, t wire.Type) {
 		}
 		e.mine = r.core.Hello()
 		e.mine.Claims = volume.Claims(r.store, r.core, r.register.Record.Accepted)
+		e.mine.Policy = r.w.plan.Policy
 		if e.mine.Bits { // as the peer will read it
 			e.mine.Changed = max(e.mine.Changed, 1)
 		}
@@ -222,9 +223,10 @@ func (e *end) judged(h wire.Header, payload []byte) {
 	switch {
 	case h.Type != wire.TypeVerdict || err != nil:
 		e.r.w.broken("what one side sends the other understands", "%v instead of a verdict: %v", h.Type, err)
-	case d.Kind == handshake.Refuse && d.Retry:
-		e.close(errors.New(d.String()))
-	case d.Kind == handshake.Refuse && e.older(d):
+	case d.Kind == handshake.Refuse && d.Discards:
+		e.refused(d)
+		e.close(core.ErrStaleHello)
+	case d.Kind == handshake.Refuse && (d.Retry || e.older(d) || e.refused(d)):
 		e.close(errors.New(d.String()))
 	case d.Kind == handshake.Refuse:
 		e.r.w.broken("a pair that nobody forced never stands alone", "%s refuses: %s\n%s\n%s", names[e.side], d,
@@ -269,7 +271,10 @@ func (e *end) up() {
 		e.close(err)
 		return
 	}
-	e.stage = upAndRunning
+	e.stage, r.clash, r.alone = upAndRunning, nil, false
+	if e.decision.Kind == handshake.NoSync {
+		r.w.meet(e.mine, peer)
+	}
 	r.renewal.Start(r.b.clock())
 	r.w.tell("%s is connected, session %d: %v", names[e.side], e.session, e.decision.Kind)
 	if r.b.replayArmed {
@@ -296,10 +301,10 @@ func (e *end) deliver(h wire.Header, raw []byte) {
 		r.keep(id, &m, payload)
 	}
 	if id != 0 && (m.Kind == core.Data || m.Kind == core.ResyncData) {
-		r.w.truth.taken(r, &m)
+		r.b.truth.taken(r, &m)
 	}
 	if id != 0 && (m.Kind == core.ResyncData || m.Kind == core.ReadReply) {
-		r.w.truth.copied(r, &m, payload)
+		r.b.truth.copied(r, &m, payload)
 	}
 	switch m.Kind {
 	case core.Data:
@@ -308,6 +313,7 @@ func (e *end) deliver(h wire.Header, raw []byte) {
 		if r.b.blank || r.b.restored {
 			r.w.broken("only whole data is a source", "%s copies what is on another disk than before", names[e.side])
 		}
+		r.w.joins(r.w.boxes[1-r.b.id], r.b)
 		r.w.resyncBegins(r.b)
 	case core.EndAck:
 		r.w.stats.Resyncs++
@@ -324,8 +330,11 @@ func (r *replicator) send(m *core.Msg) {
 		r.end.close(errors.New("the backing device failed here"))
 		return
 	}
-	if m.Kind == core.End {
+	switch m.Kind {
+	case core.End:
 		r.endSent = r.w.now
+	case core.Begin:
+		r.end.c.differ = r.w.lostBy(r.w.boxes[1-r.b.id])
 	}
 	h, body := volume.Encode(m, r.memory(m))
 	r.end.send(h, body)
@@ -390,7 +399,7 @@ func (b *box) replayOld() {
 		b.w.stats.Late++
 		b.w.tell("a write of epoch %d is replayed to %s", m.Epoch, names[b.id])
 		if id := r.core.Receive(b.clock(), r.end.session, m); id != 0 {
-			b.w.truth.taken(r, &m)
+			b.truth.taken(r, &m)
 			r.keep(id, &m, raw[wire.HeaderSize:])
 		}
 		r.run()

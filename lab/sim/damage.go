@@ -25,8 +25,8 @@ type damage struct {
 	count int
 }
 
-func newDamage() damage {
-	return damage{at: [2]map[int64]bool{{}, {}}, ever: map[int64]bool{}, stale: map[int64]map[uint64]bool{}}
+func newDamage() *damage {
+	return &damage{at: [2]map[int64]bool{{}, {}}, ever: map[int64]bool{}, stale: map[int64]map[uint64]bool{}}
 }
 
 func (d *damage) add(id arbiter.NodeID, n int64) { d.at[id][n], d.ever[n] = true, true }
@@ -178,26 +178,26 @@ func (w *world) differing() (list []int64) {
 // rot is a spontaneous change of some sectors of a block of the volume.
 func (b *box) rot(n int64) {
 	p := b.peek(block.Range{Off: n * blockSize, Len: blockSize})
-	b.w.truth.damage.count++
+	b.w.damage.count++
 	first := b.dice.IntN(8)
 	for s := first; s < min(first+1+b.dice.IntN(3), 8); s++ {
 		sector := p[s*crashdisk.Sector:][:crashdisk.Sector]
-		binary.LittleEndian.PutUint64(sector, rotten|uint64(b.w.truth.damage.count))
+		binary.LittleEndian.PutUint64(sector, rotten|uint64(b.w.damage.count))
 	}
 	b.disk.Rot(p, n*blockSize)
-	b.w.truth.damage.add(b.id, n)
+	b.w.damage.add(b.id, n)
 	b.w.stats.Damaged++
 }
 
 // misdirect writes data to another place than to at.
 func (b *box) misdirect(at block.Range, data []byte) error {
-	b.w.truth.astray(b, at)
+	b.truth.astray(b, at)
 	wrong := int64(b.dice.IntN(blocks-int(at.Len/blockSize)+1)) * blockSize
 	if b.dice.one(4) && b.missMetadata(data[:blockSize]) {
 		wrong, data = 0, nil
 	}
 	if data != nil {
-		b.w.truth.hit(b, wrong, data)
+		b.truth.hit(b, wrong, data)
 		b.w.tell("the disk of %s writes %d+%d to %d instead", names[b.id], at.Off, at.Len, wrong)
 		if err := b.disk.WriteAt(data, wrong); err != nil {
 			return err

@@ -54,7 +54,7 @@ func (a *application) next(life int) {
 		if !a.running || a.life != life {
 			return
 		}
-		if r := a.b.repl; r != nil && a.b.device && len(r.requests) < most && !a.b.w.truth.resting {
+		if r := a.b.repl; r != nil && a.b.device && len(r.requests) < most && !a.b.w.resting {
 			a.submit(r)
 			r.run()
 		}
@@ -96,7 +96,7 @@ func (a *application) submit(r *replicator) {
 	case k < 92:
 		a.read(r, at)
 	default:
-		q := a.b.w.truth.flush(a.b)
+		q := a.b.truth.flush(a.b)
 		if id, err := r.core.Flush(a.b.clock()); err == nil {
 			r.requests[id] = q
 		}
@@ -105,7 +105,7 @@ func (a *application) submit(r *replicator) {
 
 func (a *application) write(r *replicator, at block.Range, op core.Op, fua bool) {
 	now := a.b.clock()
-	q := a.b.w.truth.write(a.b, at, op)
+	q := a.b.truth.write(a.b, at, op)
 	var id core.ID
 	var err error
 	switch q.fua = fua; {
@@ -127,9 +127,17 @@ func (a *application) write(r *replicator, at block.Range, op core.Op, fua bool)
 	}
 }
 
+// restore writes what an undo file held; it is no write of the application.
+func (a *application) restore(r *replicator, at block.Range, data []byte) {
+	if id, err := r.core.Write(a.b.clock(), at); err == nil {
+		r.requests[id] = &request{box: a.b.id, at: at, restores: true, submitted: r.w.now}
+		r.payloads[id] = data
+	}
+}
+
 // read asks the disk first; the answer counts only while the lease is held.
 func (a *application) read(r *replicator, at block.Range) {
-	q := a.b.w.truth.read(a.b, at)
+	q := a.b.truth.read(a.b, at)
 	if r.core.Remote() {
 		r.w.stats.Remote++
 		a.readElsewhere(r, q)
@@ -148,7 +156,7 @@ func (a *application) read(r *replicator, at block.Range) {
 		}
 		now := r.b.clock()
 		if r.core.MayRead(now) {
-			r.w.truth.answered(r, q, nil)
+			r.b.truth.answered(r, q, nil)
 			return
 		}
 		r.w.stats.Held++
@@ -180,7 +188,7 @@ func (r *replicator) completed(id core.ID, err error) {
 		q.data = r.payloads[id]
 	}
 	delete(r.payloads, id)
-	r.w.truth.answered(r, q, err)
+	r.b.truth.answered(r, q, err)
 }
 
 // stamp is the content that write number puts at a range: every sector names

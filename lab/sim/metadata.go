@@ -258,6 +258,6 @@ func (r *replicator) stableRecord(changed bool, then func()) {
 // witnessRecord tells the oracle what this voter's storage holds now.
 func (r *replicator) witnessRecord() {
 	if r.record.Accepted != (arbiter.Accepted{}) {
-		r.w.truth.recorded(r.b.id, r.record.Accepted)
+		r.w.recorded(r.b.id, r.record.Accepted)
 	}
 }

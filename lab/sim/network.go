@@ -91,6 +91,8 @@ type conn struct {
 	link  int
 	ends  [2]*end
 	pipes [2]pipe // towards ends[i]
+	// differ are the blocks in which the two disks differed when the source began.
+	differ []int64
 }
 
 type pipe struct {

@@ -22,8 +22,8 @@ func (w *world) attend() {
 	}
 	for _, b := range w.boxes {
 		other := w.boxes[1-b.id]
-		if (other.blank || other.problem != "") && b.agent != nil && w.truth.chosen.Set.Has(b.id) && !b.restored {
-			w.served, w.truth.byHand = w.now, true
+		if (other.blank || other.problem != "") && b.agent != nil && b.truth.chosen.Set.Has(b.id) && !b.restored {
+			w.served, b.truth.byHand = w.now, true
 			w.tell("an operator has %s grab the volume", names[b.id])
 			b.agent.feed(failover.Order{ID: uint64(w.now), Kind: failover.OrderGrab})
 			return

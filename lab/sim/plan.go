@@ -2,12 +2,14 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
 	"gemel/node/arbiter"
 	"gemel/node/block"
 	"gemel/node/failover"
+	"gemel/node/replicator/handshake"
 	"gemel/node/replicator/resync"
 	"gemel/node/replicator/volume/core"
 )
@@ -49,7 +51,8 @@ const (
 	TendVerify   // an operator pauses, resumes or stops the verify
 	TendResync   // an operator pauses the resync, or changes its limits
 	Invalidate   // an operator throws the Secondary's data away
-	kinds        = int(Invalidate) + 1
+	Grab         // an operator makes a box Primary that is cut off
+	kinds        = int(Grab) + 1
 )
 
 var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", "power cut of both boxes",
@@ -60,7 +63,8 @@ var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", 
 	"writes that fail", "protocol changed", "verify ordered",
 	"blocks rot", "writes go astray", "blocks become unreadable", "metadata is damaged", "disk replaced",
 	"older image put back", "disk is a copy of the other node's", "both superblocks damaged",
-	"verify paused, resumed or stopped", "resync paused or bounded", "replica invalidated"}
+	"verify paused, resumed or stopped", "resync paused or bounded", "replica invalidated",
+	"volume grabbed on a box that is cut off"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -101,6 +105,8 @@ type Plan struct {
 	Early          bool
 	Protocol       block.Protocol
 	TakeoverUnderA bool
+	// Policy settles a split brain, if it names a loser.
+	Policy handshake.Policy
 	// Liar is the node whose disk changes blocks by itself.
 	Liar arbiter.NodeID
 }
@@ -127,13 +133,14 @@ func Draw(seed uint64) Plan {
 		}
 		at += dice.span(200*time.Millisecond, 9*time.Second)
 	}
+	p.drawPeople()
 	sort.SliceStable(p.Faults, func(i, j int) bool { return p.Faults[i].At < p.Faults[j].At })
 	return p
 }
 
 // odds of the kinds.
 var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8, 4, 3, 8, 5,
-	3, 3, 4, 4, 3, 4, 1, 2, 4, 4, 3}
+	3, 3, 4, 4, 3, 4, 1, 2, 4, 4, 3, 0}
 
 func drawFault(dice dice, at time.Duration) Fault {
 	total := 0
@@ -262,6 +269,8 @@ func (w *world) upset(b *box, f Fault) (over func()) {
 	case ReplaceDisk, RestoreDisk, CloneDisk, LoseMetadata:
 		over = b.powerOn
 	case Rot, Misdirect, Unreadable, HurtMetadata:
+	case Grab:
+		over = w.grab(f)
 	default:
 		over = w.cut(f)
 	}
@@ -359,5 +368,26 @@ func (w *world) heal() {
 		b.paused = min(b.paused, w.now)
 		b.after(5*time.Second, b.startReplicator)
 		b.after(5*time.Second, b.startAgent)
+	}
+}
+
+// drawPeople draws, in one plan of five, operators who override the voters. It
+// has chances of its own, so that other plans stay what they were. Disks do not
+// go bad by themselves then: what is on them must be known on both sides.
+func (p *Plan) drawPeople() {
+	dice := newChances(p.Seed).people
+	p.Policy = handshake.Policy{Zero: handshake.ZeroPrimaries(dice.IntN(7)), One: handshake.OnePrimary(dice.IntN(3))}
+	if dice.one(2) {
+		p.Policy = handshake.Policy{}
+	}
+	if !dice.one(5) {
+		return
+	}
+	p.Faults = slices.DeleteFunc(p.Faults, func(f Fault) bool { return f.Kind >= Rot && f.Kind <= LoseMetadata })
+	for range 1 + dice.IntN(2) {
+		f := Fault{At: dice.span(4*time.Second, p.Length), Kind: Grab, Node: arbiter.NodeID(dice.IntN(2)), N: dice.IntN(8)}
+		f.For = dice.span(6*time.Second, 15*time.Second)
+		p.Length = max(p.Length, f.At+f.For+2*time.Second)
+		p.Faults = append(p.Faults, f)
 	}
 }

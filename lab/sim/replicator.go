@@ -5,6 +5,7 @@ import (
 
 	"gemel/node/arbiter"
 	"gemel/node/replicator/disk/crashdisk"
+	"gemel/node/replicator/handshake"
 	"gemel/node/replicator/meta"
 	"gemel/node/replicator/resync"
 	"gemel/node/replicator/volume"
@@ -54,6 +55,9 @@ type replicator struct {
 	touch    bool                 // the agent has to look
 
 	invalidating bool // an operator is on the way
+
+	clash *handshake.Verdict // the refusal that an operator has to settle
+	alone bool               // it does not try to connect
 }
 
 // wait is something to do once a condition holds.
@@ -206,6 +210,8 @@ func (r *replicator) carryOut(a *core.Action) {
 		r.pagesWanted = true
 	case core.Log:
 		r.writeLog()
+	case core.SaveUndo:
+		r.saveUndo(a)
 	case core.Drop:
 		r.w.tell("%s drops the connection: %v", names[r.b.id], a.Err)
 		if r.end != nil {
@@ -313,7 +319,7 @@ func (r *replicator) promoteNow(chosen arbiter.Accepted, birth bool, done func(e
 			done("it was demoted meanwhile")
 		default:
 			if !already { // else the agent was restarted, or elected again in place
-				r.w.truth.promoted(r.b, chosen.Epoch)
+				r.b.reigns(chosen.Epoch)
 			}
 			r.b.device = true
 			r.hurry()
@@ -340,7 +346,7 @@ func (r *replicator) demote(clean bool, done func(err string)) {
 		return
 	}
 	answered, asked := false, r.b.agent
-	q := r.w.truth.flush(r.b)
+	q := r.b.truth.flush(r.b)
 	q.then = func(ok bool) {
 		if answered || r.b.agent != asked { // an order dies with who gave it
 			return

@@ -12,7 +12,7 @@ func (w *world) sicken(b *box, f Fault) bool {
 	case Unreadable:
 		return b.spoil(f.N)
 	case HurtMetadata:
-		return b.on && w.truth.chosen.Epoch != 0 && b.expect == nil && b.hurtMetadata(f.N%2 == 0)
+		return b.on && b.truth.chosen.Epoch != 0 && b.expect == nil && b.hurtMetadata(f.N%2 == 0)
 	default:
 		return b.swap(f)
 	}

@@ -87,7 +87,15 @@ type Stats struct {
 	Refused     int // disks that were refused, and made anew
 	Restored    int // disks that were put back from an image
 	Noticed     int // of them, as seen in a handshake
-	Faults      [kinds]int
+
+	Grabbed  int // reigns by an operator's word
+	GivenUp  int // acknowledged writes that such a reign lacked, as was said
+	Apart    int // times that both sides saw that they had gone apart
+	Resolved int // of them, by an operator
+	ByPolicy int // and by a policy
+	Kept     int // blocks in undo files
+	Undone   int // of them, brought back onto the volume
+	Faults   [kinds]int
 }
 
 // Add adds what o counted.
@@ -120,6 +128,13 @@ func (s *Stats) Add(o *Stats) {
 	s.Refused += o.Refused
 	s.Restored += o.Restored
 	s.Noticed += o.Noticed
+	s.Grabbed += o.Grabbed
+	s.GivenUp += o.GivenUp
+	s.Apart += o.Apart
+	s.Resolved += o.Resolved
+	s.ByPolicy += o.ByPolicy
+	s.Kept += o.Kept
+	s.Undone += o.Undone
 	for i, n := range o.Faults {
 		s.Faults[i] += n
 	}
@@ -152,11 +167,14 @@ type world struct {
 	boxes    [2]*box
 	witness  *witness
 	net      network
-	truth    *truth
 	stats    Stats
 	chance   chances
 	calm     bool           // no faults any more
 	protocol block.Protocol // as configured on both nodes
+	damage   *damage
+	writes   uint64 // numbers of all writes, whoever took them
+	resting  bool   // the application pauses so that disks can be compared
+	settling settling
 	// cutResync are faults that wait for the next resync.
 	cutResync []Fault
 	done      bool
@@ -201,12 +219,14 @@ func (w *world) catch() {
 
 func newWorld(p Plan, o Options) *world {
 	w := &world{plan: p, keep: o.Story, chance: newChances(p.Seed), now: time.Second, protocol: p.Protocol}
-	w.truth = newTruth(w)
+	w.damage = newDamage()
+	t := newTruth(w)
 	w.audit.w = w
 	w.witness = &witness{w: w}
 	w.witness.stable.Fresh = true
 	for i := range w.boxes {
 		w.boxes[i] = newBox(w, arbiter.NodeID(i))
+		w.boxes[i].truth = t
 	}
 	w.stats.Drift = math.Abs(w.boxes[0].rate-w.boxes[1].rate) * 100
 	w.witness.start()

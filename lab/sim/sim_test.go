@@ -57,10 +57,10 @@ func TestBirthInterrupted(t *testing.T) {
 			r := Run(p, Options{Story: true, script: func(w *world) {
 				w.after(p.Length, w.heal)
 				w.watch(func() bool {
-					if w.truth.chosen.Epoch == 0 {
+					if w.newest().Epoch == 0 {
 						return false
 					}
-					way(w.boxes[w.truth.chosen.Epoch.Owner()])
+					way(w.boxes[w.newest().Epoch.Owner()])
 					return true
 				})
 			}})

@@ -23,6 +23,10 @@ func (s *Stats) String() string {
 		"%d found by a verify at the end, %d repaired; %d slots mended, "+
 		"%d disks refused and made anew, %d put back from an image, %d times that was noticed in a handshake\n",
 		s.Damaged, s.Forgiven, s.Found, s.Repaired, s.MendedSlots, s.Refused, s.Restored, s.Noticed)
+	fmt.Fprintf(&b, "people: %d reigns by an operator's word, that lacked %d acknowledged writes, as they were told; "+
+		"%d times both sides saw that they had gone apart, %d settled by an operator, %d by a policy; "+
+		"%d blocks kept in undo files, %d brought back\n",
+		s.Grabbed, s.GivenUp, s.Apart, s.Resolved, s.ByPolicy, s.Kept, s.Undone)
 	b.WriteString("faults:")
 	for k, n := range s.Faults {
 		fmt.Fprintf(&b, " %v %d,", Kind(k), n)

@@ -18,9 +18,9 @@ import (
 // spare reports whether b's disk is not needed: the peer is recorded to hold
 // everything.
 func (b *box) spare() bool {
-	set := b.w.truth.chosen.Set
+	set := b.truth.chosen.Set
 	other := b.w.boxes[1-b.id]
-	return set.Has(other.id) && !other.blank && other.expect == nil && !other.restored && other.intact()
+	return b.truth == other.truth && set.Has(other.id) && !other.blank && other.expect == nil && !other.restored && other.intact()
 }
 
 // intact reports whether b's disk is not a mixture, nor failed, and its vote counts.
@@ -55,7 +55,7 @@ func (b *box) swap(f Fault) bool {
 		return true
 	}
 	b.hurts = nil
-	b.w.truth.diskLost(b.id)
+	b.truth.diskLost(b.id)
 	return true
 }
 
@@ -77,7 +77,7 @@ func (b *box) loseMetadata() {
 
 // remember keeps the disk as it is for a restoration later.
 func (b *box) remember() {
-	if b.on && b.expect == nil && !b.blank && b.w.truth.chosen.Epoch != 0 {
+	if b.on && b.expect == nil && !b.blank && b.truth.chosen.Epoch != 0 {
 		b.image, b.imageHurts = b.disk.Clone().CrashWith(everything), slices.Clone(b.hurts)
 	}
 }
@@ -86,7 +86,7 @@ func (b *box) remember() {
 // knows better is away, so it happens once the peer and the witness have
 // recorded that this node's disk is not needed.
 func (b *box) restore() {
-	t := b.w.truth
+	t := b.truth
 	if b.image == nil || !b.noticeable() {
 		return
 	}

@@ -20,6 +20,7 @@ type request struct {
 	isFlush   bool
 	fua       bool
 	mend      bool // a read that the disk failed at
+	restores  bool // a write that brings old content back
 	data      []byte
 	submitted time.Duration
 	floor     []uint64   // read: newest acknowledged write of each block when it was submitted
@@ -33,29 +34,32 @@ type request struct {
 	// whether a power cut took it from all who had it.
 	held, lost, stable arbiter.Set
 	forgotten          bool
+	// Nodes that held it when they left the set, those that had it on stable
+	// storage then, those that may have lost it by then or since; and whether it
+	// is forgotten because a power cut may take it.
+	left, leftStable, gone arbiter.Set
+	excused                bool
 }
 
 // truth knows what was promised and looks whether it is kept.
 type truth struct {
 	w       *world
-	number  uint64
 	writes  [blocks][]*request // by block, in order
 	open    []*request         // acknowledged and not stable on both
 	served  [2]arbiter.Epoch   // newest reign in which a node answered a write
 	records map[arbiter.Accepted]arbiter.Set
 	chosen  arbiter.Accepted // newest that 2 of 3 recorded
-	resting bool             // the application pauses so that disks can be compared
-	damage  damage
+	damage  *damage
 	byHand  bool // somebody's word replaced votes
 }
 
 func newTruth(w *world) *truth {
-	return &truth{w: w, records: map[arbiter.Accepted]arbiter.Set{}, damage: newDamage()}
+	return &truth{w: w, records: map[arbiter.Accepted]arbiter.Set{}, damage: w.damage}
 }
 
 func (t *truth) write(b *box, at block.Range, op core.Op) *request {
-	t.number++
-	q := &request{number: t.number, box: b.id, at: at, op: op, submitted: t.w.now}
+	t.w.writes++
+	q := &request{number: t.w.writes, box: b.id, at: at, op: op, submitted: t.w.now}
 	t.each(at, func(n int64) { t.writes[n] = append(t.writes[n], q) })
 	return q
 }
@@ -105,6 +109,7 @@ func (t *truth) answered(r *replicator, q *request, err error) {
 			names[q.box], reign, names[1-q.box], other)
 	}
 	switch {
+	case q.restores:
 	case q.isRead:
 		t.checkRead(q)
 	case q.isFlush:
@@ -248,6 +253,10 @@ func (t *truth) powerLost(id arbiter.NodeID) {
 			q.held &^= one
 			q.lost |= one
 		}
+		if q.left&^q.leftStable&one != 0 {
+			q.left &^= one
+			q.gone |= one
+		}
 	}
 }
 
@@ -255,7 +264,7 @@ func (t *truth) powerLost(id arbiter.NodeID) {
 func (t *truth) diskLost(id arbiter.NodeID) {
 	one := arbiter.Only(id)
 	for _, q := range t.open {
-		q.held, q.stable, q.lost = q.held&^one, q.stable&^one, q.lost&^one
+		q.held, q.stable, q.lost, q.left = q.held&^one, q.stable&^one, q.lost&^one, q.left&^one
 	}
 	clear(t.damage.at[id])
 	t.w.boxes[id].swapped = t.w.now
@@ -278,11 +287,12 @@ func (t *truth) promoted(b *box, e arbiter.Epoch) {
 				"%s became Primary without write %d, which it never had to hold", names[b.id], q.number)
 		default:
 			if n, _ := t.missing(b, q); n >= 0 {
-				q.forgotten = true
+				q.forgotten, q.excused = true, true
 				t.w.stats.Forgotten++
 			}
 		}
-		q.held, q.lost, q.stable = one, 0, q.stable&one
+		q.leave(arbiter.Both &^ one)
+		q.held, q.lost, q.stable, q.left = one, 0, q.stable&one, q.left&^one
 	}
 	t.holds(b, "became Primary")
 }
@@ -321,6 +331,7 @@ func (t *truth) recorded(voter arbiter.NodeID, a arbiter.Accepted) {
 		t.grown(owner)
 	case before.Epoch == a.Epoch && before.Set == arbiter.Both:
 		for _, q := range t.open {
+			q.leave(arbiter.Both &^ a.Set)
 			q.held &= a.Set
 			q.stable &= a.Set
 		}
@@ -331,7 +342,8 @@ func (t *truth) recorded(voter arbiter.NodeID, a arbiter.Accepted) {
 func (t *truth) grown(owner arbiter.NodeID) {
 	peer := arbiter.Only(1 - owner)
 	r := t.w.boxes[owner].repl
-	t.w.boxes[1-owner].blank, t.w.boxes[1-owner].restored = false, false
+	peerBox := t.w.boxes[1-owner]
+	peerBox.blank, peerBox.restored, peerBox.word = false, false, false
 	lost := t.w.boxes[1-owner].lost
 	t.shared(owner)
 	for _, q := range t.open {

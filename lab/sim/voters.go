@@ -46,7 +46,7 @@ func (v *witness) powerOff() {
 
 func (v *witness) stored(r arbiter.Record) {
 	v.stable = r
-	v.w.truth.recorded(arbiter.Witness, r.Accepted)
+	v.w.recorded(arbiter.Witness, r.Accepted)
 }
 
 // vote works on a copy, stores what changed, and only then answers.

@@ -17,16 +17,19 @@ func (w *world) look() {
 		if b.repl == nil {
 			continue
 		}
-		if m, _ := b.repl.core.Meta(); m.Verify.Found > int64(len(w.truth.damage.ever))*blockSize {
+		if m, _ := b.repl.core.Meta(); m.Verify.Found > int64(len(w.damage.ever))*blockSize {
 			w.broken("a verify finds nothing where nothing was damaged", "%s: %d bytes", names[b.id], m.Verify.Found)
 		}
 	}
 	w.attend()
+	w.settle()
 	p := w.whole()
 	if p != nil && w.settled(p) {
-		w.compare(p)
-		if w.calm && !w.truth.resting {
-			w.truth.resting = true
+		if w.audit.stage != auditUndoing { // then old content is there again
+			w.compare(p)
+		}
+		if w.calm && !w.resting {
+			w.resting = true
 		} else if w.calm && w.audit.goOn(p) {
 			w.done = true
 			return
@@ -36,7 +39,7 @@ func (w *world) look() {
 		w.broken("a pair without faults is whole again in time", "%v after the last fault it is not:\n%s", healLimit, w.state())
 	}
 	if w.calm && p != nil {
-		w.truth.resting = true
+		w.resting = true
 	}
 	w.after(500*time.Millisecond, w.look)
 }
@@ -50,7 +53,7 @@ func (w *world) whole() *box {
 		}
 		v, ov := b.repl.core.View(0), o.repl.core.View(0)
 		if b.agent.m.View().Role == failover.RoleServing && v.Primary && v.InSync && ov.InSync && !ov.Primary &&
-			v.Chosen.Set == arbiter.Both && w.truth.chosen == v.Chosen {
+			v.Chosen.Set == arbiter.Both && b.truth.chosen == v.Chosen && b.truth == o.truth {
 			return b
 		}
 	}
@@ -71,7 +74,7 @@ func (w *world) compare(p *box) {
 	all := block.Range{Len: blocks * blockSize}
 	a, b := p.peek(all), w.boxes[1-p.id].peek(all)
 	for n := 0; n < blocks; n++ {
-		if w.truth.damage.at[0][int64(n)] || w.truth.damage.at[1][int64(n)] {
+		if w.damage.at[0][int64(n)] || w.damage.at[1][int64(n)] {
 			continue
 		}
 		if x, y := a[n*blockSize:(n+1)*blockSize], b[n*blockSize:(n+1)*blockSize]; !bytes.Equal(x, y) {
@@ -80,9 +83,9 @@ func (w *world) compare(p *box) {
 				firstStamp(p.peek(at)), names[p.id], firstStamp(w.boxes[1-p.id].peek(at)), names[1-p.id])
 		}
 	}
-	w.truth.holds(p, "is in sync")
-	if w.truth.damage.any() {
-		w.truth.forget()
+	p.truth.holds(p, "is in sync")
+	if w.damage.any() {
+		p.truth.forget()
 	}
 }
 
@@ -112,7 +115,7 @@ func (w *world) state() string {
 		}
 		out += "\n"
 	}
-	return out + fmt.Sprintf("witness: power %v, %+v; newest chosen %+v", w.witness.on, w.witness.stable, w.truth.chosen)
+	return out + fmt.Sprintf("witness: power %v, %+v; newest chosen %+v", w.witness.on, w.witness.stable, w.newest())
 }
 
 func setWords(s arbiter.Set) string {

@@ -231,7 +231,8 @@ func (a *app) carryOutResolve(ctx context.Context, s *survey, clients map[string
 	case clients[winner.Node] == nil || clients[loser.Node] == nil:
 		return refusedf("both nodes must answer for that; start the agent of the one that does not")
 	case loser.Primary:
-		return refusedf("%s is Primary and serves %s; it must let go first: make %s Primary by `%s`, then resolve again. "+
+		return refusedf("%s is Primary and serves %s; it must let go first: stop the agent there (systemctl stop gemel-agent), make %s Primary by `%s`, "+
+			"start the agent again, then resolve again. "+
 			"Nothing is lost by that: both sides keep their data until then", loser.Node, s.Volume, keep, take)
 	case !winner.Primary:
 		return refusedf("%s is not Primary, and only a Primary's data can be copied; make it so by `%s`, then resolve again", keep, take)

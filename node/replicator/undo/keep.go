@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sort"
@@ -49,7 +50,7 @@ func Keep(ctx context.Context, dir string, h Header, runs []block.Range, src Sou
 	if err != nil {
 		return "", fmt.Errorf("undo file: %w", err)
 	}
-	err = write(ctx, f, &h, runs, src, buf[:min(len(buf), chunk)])
+	err = Write(ctx, f, h, runs, src, buf)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -71,7 +72,10 @@ func name(h *Header) string {
 	return fmt.Sprintf("%s-%s-%x%s", h.Volume, at, h.Replica[:4], Suffix)
 }
 
-func write(ctx context.Context, f *os.File, h *Header, runs []block.Range, src Source, buf []byte) error {
+// Write writes the runs of src to f as a file's bytes. Header.Marked must be their
+// sum; buf is as for Keep.
+func Write(ctx context.Context, f io.Writer, h Header, runs []block.Range, src Source, buf []byte) error {
+	buf = buf[:min(len(buf), chunk)]
 	out := bufio.NewWriterSize(f, 256<<10)
 	if _, err := out.Write(h.encode()); err != nil {
 		return err
