@@ -33,6 +33,7 @@ var _ = Describe("Detection", Label("full"), func() {
 		primary, secondary := world.sides(ctx)
 		world.isolate(ctx, secondary)
 		world.awaitAlone(ctx, primary)
+		DeferCleanup(func(ctx SpecContext) { world.command(ctx, world.primary(ctx), "rm", "-f", "/srv/data/fill") })
 		world.must(ctx, primary, "sh", "-c", fmt.Sprintf("dd if=/dev/urandom of=/srv/data/fill bs=1M count=%d conv=fsync", saturatedData))
 		slow := badcable.Quality{Rate: saturatedRate}
 		Expect(world.lab.DegradeCable(ctx, secondary, cluster.LAN, cluster.BothWays, slow)).To(Succeed())
@@ -55,7 +56,6 @@ var _ = Describe("Detection", Label("full"), func() {
 		world.rejoin(secondary)
 		world.awaitHealthy(ctx)
 		Expect(world.primary(ctx)).To(Equal(primary))
-		world.must(ctx, primary, "rm", "-f", "/srv/data/fill")
 	}, SpecTimeout(specLimit))
 
 	DescribeTable("a cable of the Primary loses and finds its carrier again and again while a client writes: "+

@@ -85,6 +85,8 @@ type Agent struct {
 	started     time.Time
 	version     string
 
+	paced atomic.Int64 // boot time in ns at which all machines had taken a tick
+
 	witnessSeen atomic.Int64 // unix ns of its newest answer
 	witnessUp   atomic.Bool
 
@@ -132,6 +134,10 @@ func build(p parts) (*Agent, error) {
 		clock: p.clock, links: a.links, owners: a.owners, retired: map[string]bool{}, last: map[string]uint64{},
 		mine: newSaid(len(a.owners)), theirs: heard{words: map[string]api.BeatVolume{}},
 		modes: a.modes, log: func(kind, text, reason string) { a.diary.note("", kind, text, reason) }}
+	a.paced.Store(int64(a.clock.Boot()))
+	a.heart.lively = func() bool {
+		return a.clock.Boot()-time.Duration(a.paced.Load()) < max(a.cfg.Timing.Major, stalledAfter)
+	}
 	a.modes.apply, a.modes.kick = a.setMode, a.heart.kickAll
 	if m := a.modes.mode(); m != (failover.Mode{}) {
 		a.setMode(m)
@@ -198,6 +204,7 @@ func (a *Agent) serve(ctx context.Context) error {
 		a.guard.dog.Begin(a.clock.Boot())
 	}
 	a.clean(ctx)
+	a.paced.Store(int64(a.clock.Boot()))
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	var wg sync.WaitGroup
@@ -271,6 +278,7 @@ func (a *Agent) keepTime(ctx context.Context) {
 		for _, o := range a.owners {
 			o.tick(ctx)
 		}
+		a.paced.Store(int64(a.clock.Boot()))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,6 +90,43 @@ func TestBeatsGoBothWays(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// TestANodeThatStandsStillSendsNoHeartbeats: its machine is stuck in a step, as on a
+// disk that does not answer, and its peer must be free to take over.
+func TestANodeThatStandsStillSendsNoHeartbeats(t *testing.T) {
+	stuck, free := make(chan struct{}, 1000), make(chan struct{})
+	s := newStage(t, func(ev failover.Event) []failover.Action {
+		if _, tick := ev.(failover.Tick); tick {
+			stuck <- struct{}{}
+			<-free
+		}
+		return nil
+	})
+	var beats atomic.Int32
+	s.private.beat = func(b api.Beat) (api.Beat, error) {
+		return peerBeat(uint64(beats.Add(1)), b.Link), nil
+	}
+	s.runOwner(t)
+	<-stuck
+	heart, clock := s.agent.heart, s.agent.clock.(*fakeClock)
+	if heart.once(t.Context(), s.agent.links[0]); beats.Load() != 1 {
+		t.Error("a step that has only begun stopped the heart")
+	}
+	clock.pass(10 * time.Second)
+	heart.once(t.Context(), s.agent.links[0])
+	if _, err := heart.answer(peerBeat(9, "lan")); beats.Load() != 1 || !errors.Is(err, errStands) {
+		t.Errorf("%d beats were sent, the peer's was answered with %v", beats.Load(), err)
+	}
+	if s.memory.count("agent.stuck") != 1 {
+		t.Errorf("agent.stuck was told %d times", s.memory.count("agent.stuck"))
+	}
+	close(free)
+	for end := time.Now().Add(10 * time.Second); heart.stands(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the heart does not beat again")
+		}
+	}
 }
 
 // An agent that has just started must not report a vacancy while its replica

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,10 @@ type heart struct {
 	log        func(kind, text, reason string)
 	modes      *modes
 	stopping   atomic.Bool
+	// lively says that the machines take steps. A node that decides nothing must not go
+	// on telling the peer that all is well: the peer would wait for it for ever. nil: always.
+	lively func() bool
+	mute   atomic.Bool // it was not lively at the last look
 
 	seq atomic.Uint64
 
@@ -56,6 +61,9 @@ func (h *heart) send(ctx context.Context, l *link) {
 }
 
 func (h *heart) once(ctx context.Context, l *link) {
+	if h.stands() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, h.every*3/2)
 	defer cancel()
 	begin := time.Now()
@@ -94,7 +102,23 @@ func (h *heart) answer(b api.Beat) (api.Beat, error) {
 		h.refuse(err)
 		return api.Beat{}, err
 	}
+	if h.stands() {
+		return api.Beat{}, errStands
+	}
 	return h.beat(b.Link), nil
+}
+
+// errStands is what the peer hears instead of a beat.
+var errStands = errors.New("the agent here does not get on; it sends no heartbeats until it does")
+
+// stands reports whether the machines stand still, and tells it once each time.
+func (h *heart) stands() bool {
+	stands := h.lively != nil && !h.lively()
+	if was := h.mute.Swap(stands); stands && !was {
+		h.log("agent.stuck", "The agent stands still; it sends no heartbeats until it gets on.",
+			"a decision has not returned for too long, so the peer must be free to take over")
+	}
+	return stands
 }
 
 // take turns a received beat into events.

@@ -401,6 +401,8 @@ type fakeClock struct {
 	now time.Duration
 }
 
+func (c *fakeClock) pass(d time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.now += d }
+
 func (c *fakeClock) Boot() time.Duration { c.mu.Lock(); defer c.mu.Unlock(); c.now++; return c.now }
 
 type memory struct {

@@ -64,7 +64,9 @@ func (a *app) daemon(name, short string, run Daemon, fits func(*config.Config) e
 			if err := l.UnmarshalText([]byte(level)); err != nil {
 				return usagef("log level %q: write debug, info, warn or error", level)
 			}
-			log := slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: l}))
+			sink := newLogSink(a.Err)
+			defer sink.close(logEndWait)
+			log := slog.New(slog.NewTextHandler(sink, &slog.HandlerOptions{Level: l}))
 			return a.runDaemon(cmd.Context(), name, run, cfg, log)
 		}}
 	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")

@@ -165,9 +165,11 @@ func TestAFullDiskIsToldAndSurvived(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Add(numbered(1))
+	h.pen.flush(time.Minute)
 	good := f.f
 	f.f = full
 	h.Add(numbered(2))
+	h.pen.flush(time.Minute)
 	if h.Problem() == nil || h.Lost() != 1 {
 		t.Errorf("a full disk is not told: %v, %d lost", h.Problem(), h.Lost())
 	}

@@ -10,13 +10,11 @@ import (
 // History keeps events in memory and on disk, and tells listeners. It is safe
 // for use by several goroutines.
 type History struct {
-	mu      sync.Mutex
-	ring    *Ring
-	file    *File // nil: memory only
-	fileErr error
-	lost    int           // events that are not on disk
-	news    chan struct{} // closed and renewed with every event
-	subs    map[*subscriber]struct{}
+	mu   sync.Mutex
+	ring *Ring
+	pen  *pen          // nil: memory only
+	news chan struct{} // closed and renewed with every event
+	subs map[*subscriber]struct{}
 }
 
 type subscriber struct{ ch chan Event }
@@ -25,7 +23,7 @@ type subscriber struct{ ch chan Event }
 // of them in file, which it owns from now on. It begins with what the file
 // holds already.
 func NewHistory(n int, file *File) (*History, error) {
-	h := &History{ring: NewRing(n), file: file, news: make(chan struct{}), subs: map[*subscriber]struct{}{}}
+	h := &History{ring: NewRing(n), news: make(chan struct{}), subs: map[*subscriber]struct{}{}}
 	if file == nil {
 		return h, nil
 	}
@@ -36,19 +34,18 @@ func NewHistory(n int, file *File) (*History, error) {
 	for _, e := range old {
 		h.ring.Add(e)
 	}
+	h.pen = newPen(file.path, file)
 	return h, nil
 }
 
-// Add keeps e and tells every listener. A full disk loses the event on disk
-// only; Problem says so.
+// Add keeps e and tells every listener. It never waits for the disk: one that is full
+// or does not answer loses the event on disk only, and Problem says so.
 func (h *History) Add(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ring.Add(e)
-	if h.file != nil {
-		if h.fileErr = h.file.Append(e); h.fileErr != nil {
-			h.lost++
-		}
+	if h.pen != nil {
+		h.pen.write(e)
 	}
 	close(h.news)
 	h.news = make(chan struct{})
@@ -60,34 +57,45 @@ func (h *History) Add(e Event) {
 	}
 }
 
-// Problem returns why the newest event is not on disk, or nil.
+// Problem returns why the newest events are not on disk, or nil.
 func (h *History) Problem() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.fileErr
+	if pen := h.writer(); pen != nil {
+		return pen.problem()
+	}
+	return nil
 }
 
 // Lost is how many events could not be written to disk since the start.
 func (h *History) Lost() int {
+	if pen := h.writer(); pen != nil {
+		return pen.missing()
+	}
+	return 0
+}
+
+func (h *History) writer() *pen {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.lost
+	return h.pen
 }
 
 // From returns the events from a time on, oldest first: those on disk, which reach
 // further back than memory, and without a file those in memory.
 func (h *History) From(t time.Time) ([]Event, error) {
+	if pen := h.writer(); pen != nil {
+		pen.flush(flushWait)
+	}
 	h.mu.Lock()
-	file, kept, lost := h.file, h.ring.Since(0), h.lost
+	pen, kept := h.pen, h.ring.Since(0)
 	h.mu.Unlock()
-	if file != nil && lost == 0 {
-		return ReadSince(file.path, t)
+	if pen != nil && pen.complete() {
+		return ReadSince(pen.path, t)
 	}
 	kept = slices.DeleteFunc(kept, func(e Event) bool { return e.Time.Before(t) })
-	if file == nil || len(kept) == 0 {
+	if pen == nil || len(kept) == 0 {
 		return kept, nil
 	}
-	older, err := ReadSince(file.path, t)
+	older, err := ReadSince(pen.path, t)
 	older = slices.DeleteFunc(older, func(e Event) bool { return !e.Time.Before(kept[0].Time) })
 	return append(older, kept...), err
 }
@@ -147,14 +155,15 @@ func (h *History) Subscribe(depth int) (events <-chan Event, cancel func()) {
 	}
 }
 
-// Close closes the file; events added later are kept in memory only.
+// Close writes what waits and closes the file, unless the disk does not take it in
+// time; events added later are kept in memory only.
 func (h *History) Close() error {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.file == nil {
+	p := h.pen
+	h.pen = nil
+	h.mu.Unlock()
+	if p == nil {
 		return nil
 	}
-	f := h.file
-	h.file = nil
-	return f.Close()
+	return p.close(closeWait)
 }

@@ -22,7 +22,14 @@ type detector struct {
 	major    int
 
 	lastMinor, lastMajor time.Duration // when; zero: never
+
+	ticked time.Duration // newest tick
+	stalls int           // own stalls forgiven since the newest beat
 }
+
+// stallsForgiven bounds how many stalls of this node itself may put off the word that
+// the peer is silent: a box that stands still all the time must come to it, too.
+const stallsForgiven = 3
 
 type link struct {
 	name    string
@@ -61,7 +68,7 @@ func (d *detector) beat(now time.Duration, name, peer string) []Note {
 		}
 		l.last, l.heard, l.up = now, true, true
 	}
-	d.lastSeen, d.heard = now, true
+	d.lastSeen, d.heard, d.stalls = now, true, 0
 	if !d.alive {
 		d.alive = true
 		notes = append(notes, Note{Kind: "peer.alive", Text: peer + " is alive."})
@@ -69,8 +76,26 @@ func (d *detector) beat(now time.Duration, name, peer string) []Note {
 	return notes
 }
 
+// forgive leaves the time out in which this node itself did not run, be it starved of
+// its processor or suspended: it heard nothing then because it did not listen, and that
+// says nothing of the peer.
+func (d *detector) forgive(now time.Duration) {
+	gap := now - d.ticked
+	first := d.ticked == 0
+	d.ticked = now
+	if first || gap <= 2*d.heartbeat || d.stalls >= stallsForgiven {
+		return
+	}
+	d.stalls++
+	d.lastSeen = min(now, d.lastSeen+gap)
+	for i := range d.links {
+		d.links[i].last = min(now, d.links[i].last+gap)
+	}
+}
+
 // tick notices beats that did not come.
 func (d *detector) tick(now time.Duration, peer string) []Note {
+	d.forgive(now)
 	var notes []Note
 	for i := range d.links {
 		l := &d.links[i]

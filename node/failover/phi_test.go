@@ -58,8 +58,11 @@ func TestLinksAreCountedApart(t *testing.T) {
 	if v.Links[0].Phi < 5 || v.Links[1].Phi > 1 {
 		t.Errorf("phi %.1f and %.1f", v.Links[0].Phi, v.Links[1].Phi)
 	}
-	now += 3 * time.Second
-	d.tick(now, "server2")
+	dead := now + 2*time.Second
+	for now < dead {
+		now += 250 * time.Millisecond
+		d.tick(now, "server2")
+	}
 	if v = d.view(now); v.Major != 1 || v.LastMajor != now || v.Minor != 2 {
 		t.Errorf("%+v", v)
 	}

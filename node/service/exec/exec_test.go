@@ -9,10 +9,13 @@ import (
 	osexec "os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gemel/node/service"
 	"gemel/node/service/supervisor"
@@ -129,6 +132,53 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
+}
+
+// TestAServiceStandsLikeAnyProgram: the agent's priority and its life without memory are
+// the agent's alone.
+func TestAServiceStandsLikeAnyProgram(t *testing.T) {
+	favour(t, "100", -4) // a shield would be below zero, and may be set by few; it is inherited alike
+	s := newService(t, options(t, "serve"))
+	pid := start(t, s)
+	adj, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid))
+	if err != nil || strings.TrimSpace(string(adj)) != "0" {
+		t.Errorf("oom_score_adj is %s, %v", adj, err)
+	}
+	// The system call answers 20 minus the nice value.
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, pid); err != nil || nice != 20 {
+		t.Errorf("nice is %d, %v", 20-nice, err)
+	}
+}
+
+// favour gives this program a standing of its own, as the unit gives the agent, until the test ends.
+func favour(t *testing.T, oom string, nice int) {
+	t.Helper()
+	const file = "/proc/self/oom_score_adj"
+	was, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, []byte(oom), 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err == nil {
+		err = renice(nice)
+	}
+	t.Cleanup(func() { _ = os.WriteFile(file, was, 0); _ = renice(20 - own) })
+	if err != nil {
+		t.Skipf("needs root to raise a process' priority: %v", err)
+	}
+}
+
+// renice is for all threads of this program.
+func renice(nice int) error {
+	threads, err := os.ReadDir("/proc/self/task")
+	for _, thread := range threads {
+		tid, _ := strconv.Atoi(thread.Name())
+		err = errors.Join(err, unix.Setpriority(unix.PRIO_PROCESS, tid, nice))
+	}
+	return err
 }
 
 func TestStartStop(t *testing.T) {

@@ -124,6 +124,7 @@ func (s *Service) spawn() (*process, error) {
 		return nil, fmt.Errorf("start %s: %w", s.opts.Command[0], err)
 	}
 	p := &process{of: s, pid: cmd.Process.Pid, exited: make(chan struct{})}
+	level(p.pid)
 	if err := s.remember(p.pid); err != nil {
 		err = errors.Join(err, unix.Kill(-p.pid, unix.SIGKILL), cmd.Wait())
 		return nil, err
@@ -136,6 +137,15 @@ func (s *Service) spawn() (*process, error) {
 		}
 	}()
 	return p, nil
+}
+
+// level takes from a service what the agent has for itself: a processor when there is
+// little, and life when memory runs out. A service that eats all memory would otherwise be
+// the one that the kernel never ends. What cannot be set stays as it is: then the agent has
+// no such standing either.
+func level(pid int) {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0)
+	_ = unix.Setpriority(unix.PRIO_PGRP, pid, 0)
 }
 
 // remember writes pid and start time for the next life of the agent.
