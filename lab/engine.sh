@@ -31,6 +31,16 @@ version() {
 		sed -n 's/.*"ApiVersion":"\([0-9.]*\)".*/\1/p'
 }
 
+# close_inherited closes what callers of this script left open: a lock that one of them holds
+# would stay held for as long as the engine runs.
+close_inherited() {
+	local open
+	for open in "/proc/$BASHPID/fd/"*; do
+		open=${open##*/}
+		[ "$open" -le 2 ] || eval "exec $open>&-"
+	done
+}
+
 start() {
 	[ "$(id -u)" = 0 ] || die "not root; next: run it with sudo"
 	mkdir -p "$run" "$(dirname "$log")"
@@ -49,8 +59,10 @@ start() {
 		# A stale pid file makes dockerd refuse to start after a power cut.
 		rm -f "$run/engine.pid"
 		ip link show docker0 >/dev/null 2>&1 || touch "$run/made-docker0"
-		setsid -f dockerd --pidfile "$run/engine.pid" --host "unix://$socket" \
-			>>"$log" 2>&1 </dev/null 9>&-
+		(
+			close_inherited
+			exec setsid -f dockerd --pidfile "$run/engine.pid" --host "unix://$socket" >>"$log" 2>&1 </dev/null
+		)
 		for _ in $(seq 100); do [ -s "$run/engine.pid" ] && break; sleep 0.05; done
 		cp "$run/engine.pid" "$pidfile" 2>/dev/null || true
 	fi
