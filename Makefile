@@ -24,8 +24,9 @@ prepare: ## install what the lab needs and start a container engine (root)
 image: prepare
 	@images/build.sh
 
-lab: image build ## two servers, a witness and a client on this machine, then the tour; MODEL=2004: the article's disks (root)
-	@bin/lab up --lab $(LAB) $(if $(MODEL),--model $(MODEL)) --tour
+lab: image build ## two servers, a witness and a client on this machine, then the tour; MODEL=2004: the article's disks; ARBITER=etcd (root)
+	@$(if $(filter etcd,$(ARBITER)),lab/testtools.sh etcd)
+	@bin/lab up --lab $(LAB) $(if $(MODEL),--model $(MODEL)) $(if $(ARBITER),--arbiter $(ARBITER)) --tour
 
 lab-down: ## remove the lab with all it made, and the engine if the lab started it (root)
 	@if [ -x bin/lab ] && lab/engine.sh status >/dev/null 2>&1; then bin/lab down --lab $(LAB); fi
@@ -62,6 +63,7 @@ repro-%: ## a bug of docs/museum.md: its test passes now, and fails with the mis
 PROCS ?= 1
 GINKGO := $(GO) run github.com/onsi/ginkgo/v2/ginkgo
 scenarios: image build ## Ginkgo scenarios on a container lab of their own: [LABEL=smoke] [FOCUS='reboot -f'] [SLEEP=10m] [PROCS=2] (root)
+	@lab/testtools.sh etcd
 	@mkdir -p reports; $(GINKGO) run -v --procs=$(PROCS) --timeout=60m --label-filter='$(or $(LABEL),!soak)' \
 		--focus='$(FOCUS)' $(if $(SLEEP),--sleep-on-failure=$(SLEEP)) --output-dir=$(CURDIR)/reports \
 		--junit-report=scenarios.xml --json-report=scenarios.json ./scenarios; \
@@ -123,4 +125,4 @@ deb: build ## a Debian package in bin/
 	@packaging/deb.sh $(VERSION) bin
 
 clean: ## remove what was built, tools apart
-	rm -rf bin/gemel bin/lab bin/bench bin/vm bin/*.deb reports
+	rm -rf bin/gemel bin/lab bin/image bin/bench bin/vm bin/*.deb reports

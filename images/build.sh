@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds the lab's one image, gemel-lab/node, and the base layer under it.
-# Both are cached by a hash of what goes into them: a second run takes a fraction of a second.
+# Both are tagged with a hash of what goes into them: a second run takes a fraction of a second, and trees
+# with different recipes do not take each other's. bin/image says which is this tree's.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 suite=trixie
@@ -62,12 +63,22 @@ else
 fi
 docker tag "$base" gemel-lab/base:latest
 
-if [ "$(docker image inspect -f '{{index .Config.Labels "gemel.lab.content"}}' gemel-lab/node:latest 2>/dev/null)" = "$node_hash" ]; then
-	say "node: gemel-lab/node is there"
+node=gemel-lab/node:$node_hash
+# For docker-compose by hand, and for binaries whose build left no name.
+leave_name() {
+	docker tag "$node" gemel-lab/node:latest
+	mkdir -p "$here/../bin"
+	echo "$node" >"$here/../bin/image.new"
+	mv "$here/../bin/image.new" "$here/../bin/image"
+}
+if have "$node"; then
+	leave_name
+	say "node: $node is there"
 	exit 0
 fi
 tar -c -C "$here/node" Dockerfile init -C "$recipes/.." recipes |
 	docker build -q --build-arg "BASE=$base" --label gemel.lab.image=node --label "gemel.lab.content=$node_hash" \
-		-t gemel-lab/node:latest - >/dev/null 2>&1 ||
+		-t "$node" - >/dev/null 2>&1 ||
 	die "the node image does not build; next: take the '-q' and the '>/dev/null' away from this command and read what it says"
-say "node: gemel-lab/node built"
+leave_name
+say "node: $node built"

@@ -14,6 +14,9 @@ compose() {
 	fi
 }
 
+[ ! -f bin/image ] || GEMEL_LAB_IMAGE=$(cat bin/image)
+export GEMEL_LAB_IMAGE=${GEMEL_LAB_IMAGE:-gemel-lab/node:latest}
+
 case "${1:-}" in
 up)
 	compose version >/dev/null

@@ -15,7 +15,7 @@ func settingFlags(flags *pflag.FlagSet, to *cluster.Settings, preset cluster.Set
 		"each server cuts the other's power by its power control: off, on (also --fencing alone), or required for every take-over")
 	flags.Lookup("fencing").NoOptDefVal = string(cluster.FencingOn)
 	flags.StringVar(&to.WitnessOn, "witness-on", preset.WitnessOn,
-		"network over which the witness is reached: lan, mgmt, or none for a pair without a third voter")
+		"network over which the third voter is reached: lan, mgmt, or none for a pair without a third voter")
 }
 
 // reconfigure changes what a lab that is up was made with.

@@ -1,16 +1,21 @@
 #!/bin/bash
 # Brings what some unit tests use and no product needs: fio, xfs, an etcd server. Idempotent. What cannot be had is said,
 # and the tests that need it skip and say so too.
+#   testtools.sh         all of them
+#   testtools.sh etcd    the etcd server only, as a lab with etcd needs it
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 export DEBIAN_FRONTEND=noninteractive
 
 say() { printf 'test tools: %s\n' "$*"; }
 
+only=${1:-}
 missing=""
-command -v fio >/dev/null 2>&1 || missing="$missing fio"
-command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus-daemon"
-PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs >/dev/null 2>&1 || missing="$missing xfsprogs"
+if [ "$only" != etcd ]; then
+	command -v fio >/dev/null 2>&1 || missing="$missing fio"
+	command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus-daemon"
+	PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs >/dev/null 2>&1 || missing="$missing xfsprogs"
+fi
 etcd=$top/bin/tools/etcd
 need_etcd=""
 [ -x "$etcd" ] || command -v etcd >/dev/null 2>&1 || need_etcd=1

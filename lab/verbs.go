@@ -23,7 +23,7 @@ func (a *app) up() *cobra.Command {
 	command := &cobra.Command{
 		Use:     "up",
 		Short:   "Build the lab, or complete one that is half there",
-		Example: "  lab up\n  lab up --tour\n  lab up --model 2004 --tour\n  lab up --fencing --witness-on mgmt\n  lab up --lab second --disk 256MiB --unthrottled\n  lab up --services nfs,samba,postgresql,web@second",
+		Example: "  lab up\n  lab up --tour\n  lab up --model 2004 --tour\n  lab up --fencing --witness-on mgmt\n  lab up --lab second --disk 256MiB --unthrottled\n  lab up --services nfs,samba,postgresql,web@second\n  lab up --arbiter etcd --tour",
 		Args:    args(),
 		RunE: func(command *cobra.Command, _ []string) error {
 			size, err := parseSize(disk)
@@ -53,6 +53,7 @@ func (a *app) up() *cobra.Command {
 	flags.StringVar(&options.Model, "model", "unthrottled", modelHelp)
 	flags.BoolVar(&withTour, "tour", false, "form the cluster, then show a fail-over under load")
 	settingFlags(flags, &options.Settings, cluster.Settings{Fencing: cluster.FencingOff, WitnessOn: cluster.LAN})
+	flags.StringVar(&options.Arbiter, "arbiter", cluster.ByWitness, "third voter: witness, or etcd, which is three boxes of its own")
 	flags.StringSliceVar(&options.Services, "services", []string{"nfs"}, "what the pair runs: nfs, samba, postgresql, web; "+
 		"web@second is on a second volume with an address of its own (198.18.0.251)")
 	flags.BoolVar(&options.Bare, "bare", false, "boxes that run nothing: only hardware and cables")

@@ -51,7 +51,7 @@ func Collect(ctx context.Context, lab *cluster.Cluster, dir string, options Opti
 	b.note("readme.txt", b.write("readme.txt", []byte(readme(lab.Lab(), options))))
 	b.timeline()
 	b.labItself(ctx)
-	for _, box := range cluster.Boxes() {
+	for _, box := range lab.Boxes() {
 		b.box(ctx, box)
 	}
 	if len(b.missing) > 0 {

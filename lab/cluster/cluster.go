@@ -28,9 +28,6 @@ const (
 	labelNode = "gemel.lab.node"
 )
 
-// Image is the image of every box.
-const Image = "gemel-lab/node:latest"
-
 // Cluster is an open lab. Its methods may be used from several goroutines; two
 // verbs for the same box at the same time are the caller's mistake.
 type Cluster struct {

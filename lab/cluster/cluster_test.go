@@ -214,6 +214,84 @@ func TestServicesOfALab(t *testing.T) {
 	}
 }
 
+// TestEtcdInPlaceOfTheWitness: the product reads what the lab writes, and finds the members
+// where they listen.
+func TestEtcdInPlaceOfTheWitness(t *testing.T) {
+	state := newState("a", Options{Arbiter: ByEtcd, Settings: Settings{WitnessOn: Management}})
+	state.Loops = map[string]Disk{"server1": {Loop: "/dev/loop5"}, "server2": {Loop: "/dev/loop6"}}
+	if got, want := boxNames(state.boxes()), "server1, server2, client, etcd1, etcd2 and etcd3"; got != want {
+		t.Fatalf("boxes are %s, want %s", got, want)
+	}
+	if got, want := boxNames(newState("a", Options{}).boxes()), "server1, server2, witness and client"; got != want {
+		t.Errorf("boxes without etcd are %s, want %s", got, want)
+	}
+	text, err := renderConfig(state.boxes()[0], state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := config.Parse("gemel.yaml", text)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if !read.HasEtcd() || read.HasWitness() || len(read.Etcd.Endpoints) != 3 {
+		t.Errorf("third voter %q\n%s", read.Arbiter(), text)
+	}
+	for i, box := range state.boxes()[3:] {
+		text, err := renderEtcd(box, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var member map[string]string
+		if err := yaml.Unmarshal(text, &member); err != nil {
+			t.Fatalf("%s: %v\n%s", box.Name, err, text)
+		}
+		if got := member["listen-client-urls"]; member["name"] != box.Name || !strings.Contains(got, read.Etcd.Endpoints[i]) {
+			t.Errorf("%s is %q at %s, want %s", box.Name, member["name"], got, read.Etcd.Endpoints[i])
+		}
+		if got := member["initial-cluster"]; strings.Count(got, "=http://198.18.3.") != 3 {
+			t.Errorf("%s knows of %s, want three members on the management network", box.Name, got)
+		}
+	}
+}
+
+func TestArbiterOfALab(t *testing.T) {
+	bin := t.TempDir()
+	t.Setenv("PATH", bin)
+	for arbiter, want := range map[string]string{"": "", ByWitness: "", "raft": "no such third voter", ByEtcd: "lab/testtools.sh etcd"} {
+		err := checkArbiter(Options{BinDir: bin, Arbiter: arbiter})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("arbiter %q: %v, want %q", arbiter, err, want)
+		}
+	}
+	etcd := filepath.Join(bin, "tools", "etcd")
+	if err := os.MkdirAll(filepath.Dir(etcd), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(etcd, []byte("#!"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	to := t.TempDir()
+	if err := errors.Join(checkArbiter(Options{BinDir: bin, Arbiter: ByEtcd}), copyEtcd(bin, to, &State{Arbiter: ByEtcd})); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(to, "etcd")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestImageOfABuild(t *testing.T) {
+	dir := t.TempDir()
+	if got := ImageOf(dir); got != latestImage {
+		t.Errorf("a build that left no name: %s, want %s", got, latestImage)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "image"), []byte("gemel-lab/node:12ab\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := ImageOf(dir); got != "gemel-lab/node:12ab" {
+		t.Errorf("image is %s", got)
+	}
+}
+
 func TestKeysAreForRootOnly(t *testing.T) {
 	from, to := t.TempDir(), filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(filepath.Join(from, "key.pem"), []byte("k"), 0o644); err != nil {

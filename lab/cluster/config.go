@@ -33,9 +33,7 @@ nodes:
 {{- if $.Fencing}}
 fencing: {required: {{$.Required}}, probe: 5s} # often, so that a broken power control is seen soon
 {{- end}}
-{{- if .WitnessOn}}
-witness: {name: {{.Witness.Name}}, address: {{(.Witness.Address .WitnessOn).Addr}}}
-{{- end}}
+{{.Third}}
 replication: {links: [private, private2, lan]}
 volumes:
 {{- range .Volumes}}
@@ -53,11 +51,9 @@ type configData struct {
 	Lab     string
 	Box     Box
 	Servers []Box
-	Witness Box
+	Third   string // stanza of the third voter
 	Volumes []volumeData
 	NIC     string
-	// WitnessOn is the switch over which the servers reach the witness; empty: they have none.
-	WitnessOn string
 	// Fencing: each server's power control is its fencing device, which the other one
 	// reaches over the management network and no other. Required: nothing without its proof.
 	Fencing, Required bool
@@ -78,20 +74,13 @@ func renderConfig(box Box, state *State) ([]byte, error) {
 		device = state.Loops[boxes[0].Name].Loop
 	}
 	data := configData{
-		Lab: state.Lab, Box: box, Servers: boxes[:2], Witness: boxes[2],
-		NIC: state.LANNIC,
+		Lab: state.Lab, Box: box, Servers: boxes[:2], Third: thirdVoter(box, state), NIC: state.LANNIC,
 	}
 	volumes, err := volumesOf(state.Services, device)
 	if err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", box.Name, err)
 	}
 	data.Volumes = volumes
-	switch settings := state.settings(); {
-	case settings.WitnessOn != NoWitness:
-		data.WitnessOn = settings.WitnessOn
-	case box.Role == Witness: // it runs, whether it is asked or not
-		data.WitnessOn = LAN
-	}
 	data.Fencing = state.settings().Fencing != FencingOff
 	data.Required = state.Fencing == FencingRequired
 	var text bytes.Buffer
@@ -103,12 +92,16 @@ func renderConfig(box Box, state *State) ([]byte, error) {
 
 // writeConfig writes the configuration of every box.
 func writeConfig(lab string, state *State) error {
-	for _, box := range Boxes() {
-		text, err := renderConfig(box, state)
+	for _, box := range state.boxes() {
+		name, render := "gemel.yaml", renderConfig
+		if box.Role == Etcd {
+			name, render = "etcd.yaml", renderEtcd
+		}
+		text, err := render(box, state)
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(nodeDir(lab, box.Name, "etc", "gemel.yaml"), text, 0o644); err != nil {
+		if err := os.WriteFile(nodeDir(lab, box.Name, "etc", name), text, 0o644); err != nil {
 			return fmt.Errorf("configuration of %s: %w", box.Name, err)
 		}
 	}
@@ -117,7 +110,7 @@ func writeConfig(lab string, state *State) error {
 
 // writeKeys makes the cluster's keys with the product's own command, once, and
 // gives every box its own.
-func writeKeys(ctx context.Context, lab string) error {
+func writeKeys(ctx context.Context, lab string, state *State) error {
 	dir := filepath.Join(Dir(lab), "keys")
 	if _, err := os.Stat(filepath.Join(dir, "client")); err != nil {
 		command := exec.CommandContext(ctx, filepath.Join(Dir(lab), "bin", "gemel"), "keys", "init",
@@ -127,7 +120,10 @@ func writeKeys(ctx context.Context, lab string) error {
 			return fmt.Errorf("keys of lab %s: gemel keys init: %w: %s", lab, err, strings.TrimSpace(string(out)))
 		}
 	}
-	for _, box := range Boxes() {
+	for _, box := range state.boxes() {
+		if box.Role == Etcd {
+			continue // it runs nothing of the product's
+		}
 		to := nodeDir(lab, box.Name, "etc", "keys")
 		if err := os.RemoveAll(to); err != nil {
 			return fmt.Errorf("keys of %s: %w", box.Name, err)

@@ -16,9 +16,13 @@ func (c *Cluster) createContainer(ctx context.Context, box Box, bare bool) error
 	if bare {
 		environment["LAB_DAEMONS"] = ""
 	}
-	_, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
+	image, err := c.image()
+	if err != nil {
+		return fmt.Errorf("create container of %s: %w", box.Name, err)
+	}
+	_, err = testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
 		ContainerRequest: testcontainers.ContainerRequest{
-			Image:              Image,
+			Image:              image,
 			Name:               ContainerName(c.lab, box.Name),
 			Cmd:                []string{string(box.Role)},
 			Env:                environment,
@@ -73,6 +77,9 @@ func nics(box Box) string {
 // inspect returns the state of a box's container; ErrNoLab when there is no container.
 func (c *Cluster) inspect(ctx context.Context, node string) (container.InspectResponse, error) {
 	found, err := c.engine.ContainerInspect(ctx, ContainerName(c.lab, node))
+	if state, failed := loadState(c.dir); errdefs.IsNotFound(err) && failed == nil && !state.has(node) {
+		return found, fmt.Errorf("%q: %w; lab %s has %s", node, ErrNoNode, c.lab, boxNames(state.boxes()))
+	}
 	if errdefs.IsNotFound(err) {
 		return found, fmt.Errorf("%s of lab %s has no container: %w; next: lab up --lab %s", node, c.lab, ErrNoLab, c.lab)
 	}

@@ -20,7 +20,7 @@ func (c *Cluster) Heal(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("heal: %w", err)
 	}
 	h := &healing{Cluster: c, state: state}
-	for _, box := range Boxes() {
+	for _, box := range state.boxes() {
 		h.disk(ctx, box)
 		h.power(ctx, box)
 		h.cables(ctx, box)

@@ -1,4 +1,4 @@
-// Package cluster is a lab: two servers, a witness and a client in containers,
+// Package cluster is a lab: two servers, a witness (or three boxes of etcd) and a client in containers,
 // cabled to the chassis, with the verbs that trouble them. It drives the engine
 // and the kernel; it decides nothing about the product and knows its insides only
 // through its command line and its configuration file.
@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Switches of the chassis, and so the kinds of cables a box has.
@@ -36,6 +37,7 @@ const (
 	Server  Role = "server"
 	Witness Role = "witness"
 	Client  Role = "client"
+	Etcd    Role = "etcd"
 )
 
 // VIP is the address the cluster serves on; it is the same in every lab, because
@@ -53,13 +55,17 @@ type Box struct {
 	Cables []string
 }
 
-// Boxes are the machines of every lab, in the order they are shown.
+// Boxes are all machines that a lab may have, in the order they are shown. Which of them
+// one has depends on its third voter: see Cluster.Boxes.
 func Boxes() []Box {
 	return []Box{
 		{Name: "server1", Role: Server, Number: 1, Cables: []string{LAN, Private, Private2, Management}},
 		{Name: "server2", Role: Server, Number: 2, Cables: []string{LAN, Private, Private2, Management}},
 		{Name: "witness", Role: Witness, Number: 3, Cables: []string{LAN, Management}},
 		{Name: "client", Role: Client, Number: 4, Cables: []string{LAN}},
+		{Name: "etcd1", Role: Etcd, Number: 5, Cables: []string{LAN, Management}},
+		{Name: "etcd2", Role: Etcd, Number: 6, Cables: []string{LAN, Management}},
+		{Name: "etcd3", Role: Etcd, Number: 7, Cables: []string{LAN, Management}},
 	}
 }
 
@@ -67,9 +73,19 @@ func boxNamed(name string) (Box, error) {
 	boxes := Boxes()
 	at := slices.IndexFunc(boxes, func(b Box) bool { return b.Name == name })
 	if at < 0 {
-		return Box{}, fmt.Errorf("%q: %w; there are server1, server2, witness and client", name, ErrNoNode)
+		return Box{}, fmt.Errorf("%q: %w; there are %s", name, ErrNoNode, boxNames(boxes))
 	}
 	return boxes[at], nil
+}
+
+// boxNames lists boxes for people.
+func boxNames(boxes []Box) string {
+	var names []string
+	for _, box := range boxes {
+		names = append(names, box.Name)
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // Cable returns the switch a user means by a name, for a box that has such a cable.

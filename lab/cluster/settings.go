@@ -16,13 +16,13 @@ const (
 	FencingRequired Fencing = "required" // no take-over without the proof
 )
 
-// NoWitness as the network of the witness is a pair without a third voter. The box is there all the same.
+// NoWitness as the network of the third voter is a pair without one. Its boxes are there all the same.
 const NoWitness = "none"
 
 // Settings are what of a lab's configuration may change while it is up.
 type Settings struct {
 	Fencing   Fencing // empty: off
-	WitnessOn string  // switch over which the witness is reached, or NoWitness; empty: the LAN
+	WitnessOn string  // switch over which the third voter is reached, or NoWitness; empty: the LAN
 }
 
 func (s Settings) check() error {

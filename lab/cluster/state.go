@@ -26,9 +26,11 @@ type State struct {
 	Pulled    map[string]bool `json:"pulled"`     // "node/switch" of cables with the plug out
 	Bare      bool            `json:"bare"`       // the boxes run no daemons
 	LANNIC    string          `json:"lan_nic"`    // NIC that gets the VIP
-	WitnessOn string          `json:"witness_on"` // switch over which the witness is reached, or NoWitness; empty: the LAN
+	WitnessOn string          `json:"witness_on"` // switch over which the third voter is reached, or NoWitness; empty: the LAN
 	// Fencing by the servers' power controls; empty: none.
 	Fencing Fencing `json:"fencing,omitempty"`
+	Arbiter string  `json:"arbiter,omitempty"` // third voter: ByEtcd, or empty for the witness
+	Image   string  `json:"image,omitempty"`   // of the boxes that are made next; empty: the latest
 	// Services of the volumes, see Options; empty: NFS only.
 	Services []string `json:"services,omitempty"`
 	// Bad cables, by "node/switch", with what is wrong with them.

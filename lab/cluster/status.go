@@ -45,7 +45,7 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	status := Status{Lab: c.lab, VIP: VIP.String(), CableRate: state.CableRate, DiskSize: state.DiskSize}
-	for _, box := range Boxes() {
+	for _, box := range state.boxes() {
 		node, err := c.nodeStatus(ctx, box, state, cables)
 		if err != nil {
 			return Status{}, fmt.Errorf("status of lab %s: %w", c.lab, err)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"gemel/lab/badcable"
@@ -31,6 +30,7 @@ type Options struct {
 	CableRate uint64 // bits per second of a private cable; 0: unthrottled
 	Bare      bool   // the boxes run no daemons, and need no gemel
 	LANNIC    string // NIC that gets the VIP; empty: the chassis's lan0
+	Arbiter   string // third voter: ByWitness or ByEtcd; empty: ByWitness
 	// Settings of the configuration; Cluster.Reconfigure changes them later.
 	Settings
 	// Services that the pair runs, by the names of the recipes: nfs, samba, postgresql,
@@ -49,7 +49,10 @@ func (c *Cluster) Up(ctx context.Context, options Options) error {
 	if say == nil {
 		say = func(string) {}
 	}
-	if err := c.checkImage(ctx); err != nil {
+	if err := c.checkImage(ctx, ImageOf(options.BinDir)); err != nil {
+		return fmt.Errorf("lab up: %w", err)
+	}
+	if err := checkArbiter(options); err != nil {
 		return fmt.Errorf("lab up: %w", err)
 	}
 	if err := options.check(); err != nil {
@@ -75,13 +78,13 @@ func (c *Cluster) Up(ctx context.Context, options Options) error {
 		}
 		say("configuration and keys: " + filepath.Join(c.dir, "nodes"))
 	}
-	if err := c.startAll(ctx, state.Bare); err != nil {
+	if err := c.startAll(ctx, state); err != nil {
 		return fmt.Errorf("lab up: %w; next: lab status --lab %s, or lab down --lab %s", err, c.lab, c.lab)
 	}
-	if err := c.checkAllOn(ctx); err != nil {
+	if err := c.checkAllOn(ctx, state); err != nil {
 		return fmt.Errorf("lab up: %w", err)
 	}
-	say("boxes: server1, server2, witness and client are on and cabled")
+	say("boxes: " + boxNames(state.boxes()) + " are on and cabled")
 	if state.Bare {
 		return nil
 	}
@@ -109,19 +112,8 @@ func rateWords(rate uint64) string {
 	return fmt.Sprintf(", private cables at %d Mbit/s", rate/1_000_000)
 }
 
-func (c *Cluster) checkImage(ctx context.Context) error {
-	_, err := c.engine.ImageInspect(ctx, Image)
-	if errdefs.IsNotFound(err) {
-		return fmt.Errorf("the image %s is not built; next: run images/build.sh", Image)
-	}
-	if err != nil {
-		return fmt.Errorf("look for image %s: %w", Image, err)
-	}
-	return nil
-}
-
 func (c *Cluster) writeIdentity(ctx context.Context, state *State) error {
-	if err := writeKeys(ctx, c.lab); err != nil {
+	if err := writeKeys(ctx, c.lab, state); err != nil {
 		return err
 	}
 	if err := writeBMCs(c.lab); err != nil {
@@ -146,12 +138,8 @@ func (c *Cluster) Files(ctx context.Context, options Options) error {
 
 // prepareState makes the lab's directory, binaries and disks, and records them.
 func (c *Cluster) prepareState(ctx context.Context, options Options) (*State, error) {
-	for _, box := range Boxes() {
-		for _, part := range []string{"etc", "state", "log"} {
-			if err := os.MkdirAll(nodeDir(c.lab, box.Name, part), 0o755); err != nil {
-				return nil, fmt.Errorf("make the lab's directory: %w", err)
-			}
-		}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the lab's directory: %w", err)
 	}
 	unlock, err := lockDir(c.dir)
 	if err != nil {
@@ -166,7 +154,18 @@ func (c *Cluster) prepareState(ctx context.Context, options Options) (*State, er
 	if err != nil {
 		return nil, err
 	}
+	state.Image = ImageOf(options.BinDir)
+	for _, box := range state.boxes() {
+		for _, part := range []string{"etc", "state", "log"} {
+			if err := os.MkdirAll(nodeDir(c.lab, box.Name, part), 0o755); err != nil {
+				return nil, fmt.Errorf("make the lab's directory: %w", err)
+			}
+		}
+	}
 	if err := copyBinaries(options.BinDir, filepath.Join(c.dir, "bin"), state.Bare); err != nil {
+		return nil, err
+	}
+	if err := copyEtcd(options.BinDir, filepath.Join(c.dir, "bin"), state); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(c.attachDisks(ctx, state), makeSecond(c.lab, state)); err != nil {
@@ -187,7 +186,7 @@ func newState(lab string, options Options) *State {
 	return &State{
 		Lab: lab, DiskSize: size, CableRate: options.CableRate, Bare: options.Bare,
 		Loops: map[string]Disk{}, Pulled: map[string]bool{}, LANNIC: nic,
-		WitnessOn: options.WitnessOn, Fencing: options.Fencing, Services: options.Services,
+		WitnessOn: options.WitnessOn, Arbiter: options.Arbiter, Fencing: options.Fencing, Services: options.Services,
 		Bad: map[string]badcable.Both{}, BMC: map[string]bmc.Faults{}, Full: map[string]bool{},
 	}
 }
@@ -283,20 +282,20 @@ func copyFile(from, to string) error {
 	return os.Rename(to+".new", to)
 }
 
-func (c *Cluster) startAll(ctx context.Context, bare bool) error {
-	boxes := Boxes()
+func (c *Cluster) startAll(ctx context.Context, state *State) error {
+	boxes := state.boxes()
 	errs := make([]error, len(boxes))
 	var started sync.WaitGroup
 	for i, box := range boxes {
-		started.Go(func() { errs[i] = c.ensureBox(ctx, box, bare) })
+		started.Go(func() { errs[i] = c.ensureBox(ctx, box, state.Bare) })
 	}
 	started.Wait()
 	return errors.Join(errs...)
 }
 
 // checkAllOn finds a box whose first process ended right after its start.
-func (c *Cluster) checkAllOn(ctx context.Context) error {
-	for _, box := range Boxes() {
+func (c *Cluster) checkAllOn(ctx context.Context, state *State) error {
+	for _, box := range state.boxes() {
 		found, err := c.inspect(ctx, box.Name)
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -93,11 +94,16 @@ func askImage(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer func() { _ = engine.Close() }()
-	image, err := engine.ImageInspect(ctx, cluster.Image)
+	own, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	name := cluster.ImageOf(filepath.Dir(own))
+	image, err := engine.ImageInspect(ctx, name)
 	if err != nil {
 		return "", errors.New("not built")
 	}
-	return fmt.Sprintf("%s, %d MiB", cluster.Image, image.Size>>20), nil
+	return fmt.Sprintf("%s, %d MiB", name, image.Size>>20), nil
 }
 
 func askDevice(path string) func(context.Context) (string, error) {
