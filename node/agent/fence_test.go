@@ -195,6 +195,13 @@ func TestFenceOrders(t *testing.T) {
 				t.Errorf("%s %s: %v, %s, %+v", c.do, c.node, err, s.now(), st)
 			}
 		}
+		s.mu.Lock()
+		s.dead = true
+		s.mu.Unlock()
+		_, err := a.fence(t.Context(), api.FenceOrder{Node: "server2", Do: api.FenceOff})
+		if st := a.fencer.status(); !errors.Is(err, &api.Error{Code: api.CodeFailed}) || st.Devices[0].Problem == "" {
+			t.Errorf("a device that does nothing: %v; status %+v", err, st)
+		}
 	})
 }
 

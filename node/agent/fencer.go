@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -233,10 +232,11 @@ func (a *Agent) fence(ctx context.Context, o api.FenceOrder) (api.Fencing, error
 	case api.FenceOn:
 		err = f.on(ctx)
 	default:
-		err = errors.New("unknown order " + o.Do)
+		return api.Fencing{}, &api.Error{Code: api.CodeRefused, Message: "unknown order " + o.Do}
 	}
-	if err == nil {
-		f.probe(ctx)
+	f.probe(ctx) // after an order that failed, too: status says so at once
+	if err != nil {
+		return *f.status(), &api.Error{Code: api.CodeFailed, Message: err.Error()}
 	}
-	return *f.status(), err
+	return *f.status(), nil
 }
