@@ -23,14 +23,16 @@ import (
 type services struct {
 	list []service.Driver // in the order of the configuration
 	plan *order.Plan
+	tell func(kind, text string) // into the history; nil: nobody wants to know
 }
 
-func newServices(cfg *config.Config, vol config.Volume, failed func(name, reason string), hold func(context.Context) error) (services, error) {
+func newServices(cfg *config.Config, vol config.Volume, failed func(name, reason string), hold func(context.Context) error,
+	tell func(kind, text string)) (services, error) {
 	plan, err := config.Order(vol.Services)
 	if err != nil {
 		return services{}, fmt.Errorf("services of volume %s: %w", vol.Name, err)
 	}
-	s := services{plan: plan}
+	s := services{plan: plan, tell: tell}
 	for _, one := range vol.Services {
 		onFailed := func(state service.State) { failed(one.Name, state.Reason) }
 		driver, err := newDriver(cfg, vol.Name, &one, onFailed, hold)
@@ -58,7 +60,7 @@ func newDriver(cfg *config.Config, volume string, s *config.Service, onFailed fu
 // what failed, and not on who was quicker.
 func (s services) Start(ctx context.Context) error {
 	run := s.plan.Start()
-	err := s.walk(ctx, run, func(driver service.Driver, _ int) error {
+	err := s.walk(ctx, run, "start", func(driver service.Driver, _ int) error {
 		if ctx.Err() != nil { // its time ended between the decision and now
 			return fmt.Errorf("start service %s: %w", driver.Name(), context.Cause(ctx))
 		}
@@ -91,7 +93,7 @@ func (s services) names(list []int) string {
 // stop does not save the others, nor take their time.
 func (s services) Stop(ctx context.Context) error {
 	run := s.plan.Stop()
-	return s.walk(context.WithoutCancel(ctx), run, func(driver service.Driver, i int) error {
+	return s.walk(context.WithoutCancel(ctx), run, "stop", func(driver service.Driver, i int) error {
 		one, cancel := share(ctx, run.Turns(i))
 		defer cancel()
 		return driver.Stop(one)
@@ -101,23 +103,43 @@ func (s services) Stop(ctx context.Context) error {
 // walk carries a run out: whatever may begin does so at once, beside the others. When
 // ctx ends nothing begins any more, and what is under way is waited for. The errors
 // are in the order of the configuration.
-func (s services) walk(ctx context.Context, run *order.Run, do func(driver service.Driver, i int) error) error {
-	errs, ended := make([]error, len(s.list)), make(chan int)
+func (s services) walk(ctx context.Context, run *order.Run, verb string, do func(driver service.Driver, i int) error) error {
+	errs, took, ended := make([]error, len(s.list)), make([]time.Duration, len(s.list)), make(chan int)
 	for {
 		if ctx.Err() != nil {
 			run.GiveUp()
 		}
 		for _, i := range run.Next() {
 			go func() {
+				begin := time.Now()
 				errs[i] = do(s.list[i], i)
+				took[i] = time.Since(begin)
 				ended <- i
 			}()
 		}
 		if run.Over() {
+			s.tellTimes(verb, took, errs)
 			return errors.Join(errs...)
 		}
 		i := <-ended
 		run.Ended(i, errs[i] == nil)
+	}
+}
+
+// tellTimes says how long each took, for those who want a shorter pause.
+func (s services) tellTimes(verb string, took []time.Duration, errs []error) {
+	var words []string
+	for i, t := range took {
+		switch {
+		case t == 0: // it did not begin
+		case errs[i] != nil:
+			words = append(words, fmt.Sprintf("%s failed after %.2f s", s.list[i].Name(), t.Seconds()))
+		default:
+			words = append(words, fmt.Sprintf("%s %.2f s", s.list[i].Name(), t.Seconds()))
+		}
+	}
+	if s.tell != nil && len(words) > 0 {
+		s.tell("services."+verb, fmt.Sprintf("Time to %s: %s.", verb, strings.Join(words, ", ")))
 	}
 }
 

@@ -41,6 +41,15 @@ const (
 	takenAgain    = 250 * time.Millisecond
 )
 
+// Ask asks for every address.
+func (v *vips) Ask() {
+	for _, a := range v.list {
+		if !v.manager.Holds(a.IP) {
+			v.manager.Ask(a)
+		}
+	}
+}
+
 // Claim claims every address, or none: half a set of addresses serves nobody.
 func (v *vips) Claim(ctx context.Context) error {
 	until := time.Now().Add(takenPatience)

@@ -124,6 +124,7 @@ func (f *stepFake) hang(name string) chan struct{} {
 
 type fakeAddresses struct{ *stepFake }
 
+func (f fakeAddresses) Ask()                        {}
 func (f fakeAddresses) Claim(context.Context) error { return f.do("claim") }
 func (f fakeAddresses) Open(_ context.Context, known []api.Connection) error {
 	for _, c := range known {

@@ -81,6 +81,9 @@ type Witness interface {
 // Addresses are the VIPs of one volume. Every method is idempotent; Drop also
 // removes what an earlier life of the agent left.
 type Addresses interface {
+	// Ask begins to find out whether somebody else answers for the addresses, which a
+	// Claim soon after need not do any more, and returns at once.
+	Ask()
 	// Claim makes this node answer for the addresses, without a word to clients
 	// until Open; Open then makes those of the other node connect anew.
 	Claim(ctx context.Context) error

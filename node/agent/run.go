@@ -130,7 +130,8 @@ func (w *wiring) volume(vol config.Volume, failed func(name, reason string)) (vo
 	if err != nil {
 		return volumeParts{}, err
 	}
-	list, err := newServices(w.cfg, vol, failed, func(ctx context.Context) error { return w.agent.modes.whileHeld(ctx) })
+	list, err := newServices(w.cfg, vol, failed, func(ctx context.Context) error { return w.agent.modes.whileHeld(ctx) },
+		func(kind, text string) { w.agent.diary.note(vol.Name, kind, text, "") })
 	if err != nil {
 		return volumeParts{}, err
 	}

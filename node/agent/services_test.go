@@ -230,11 +230,16 @@ func TestServiceThatDoesNotStartHoldsTheNext(t *testing.T) {
 	log := &calls{}
 	broken := errors.New("no disk today")
 	list := serviceList(t, nil, &fakeDriver{name: "db", calls: log}, &fakeDriver{name: "app", calls: log, startErr: broken}, &fakeDriver{name: "web", calls: log})
+	var told []string
+	list.tell = func(kind, text string) { told = append(told, kind+" "+text) }
 	if err := list.Start(t.Context()); !errors.Is(err, broken) || !strings.Contains(err.Error(), "web not started") {
 		t.Errorf("start: %v", err)
 	}
 	if got, want := log.all(), []string{"start db", "start app"}; !slices.Equal(got, want) {
 		t.Errorf("calls %v, want %v", got, want)
+	}
+	if len(told) != 1 || !strings.HasPrefix(told[0], "services.start Time to start: db ") || !strings.Contains(told[0], "app failed after ") || strings.Contains(told[0], "web") {
+		t.Errorf("history says %q", told)
 	}
 }
 

@@ -77,6 +77,7 @@ func (c *course) powerOff(ctx context.Context, run failover.Run) error {
 }
 
 func (c *course) promote(ctx context.Context, run failover.Run) error {
+	c.addresses.Ask() // answered while the file system is checked and mounted
 	c.recall(run)
 	device, err := c.replica.Promote(ctx, control.PromoteRequest{
 		Volume: c.vol.Name, Chosen: run.Chosen, Birth: run.Birth, Forced: run.Forced})

@@ -48,7 +48,9 @@ type Manager struct {
 
 	mu      sync.Mutex
 	held    map[netip.Addr]*holder
-	reports sync.WaitGroup // running calls of onConflict
+	early   map[netip.Addr]*early
+	closed  bool
+	reports sync.WaitGroup // running calls of onConflict, and early questions
 }
 
 // New returns a Manager that holds nothing. onConflict is called, on a
@@ -59,18 +61,18 @@ func New(onConflict func(Conflict)) *Manager {
 	if onConflict == nil {
 		onConflict = func(Conflict) {}
 	}
-	return &Manager{onConflict: onConflict, held: make(map[netip.Addr]*holder)}
+	return &Manager{onConflict: onConflict, held: make(map[netip.Addr]*holder), early: make(map[netip.Addr]*early)}
 }
 
 // Claim makes this box answer for the address, and returns when the first
 // announcement is out. An address that is already on the interface is adopted without
 // a probe: an earlier life of this process left it there. Otherwise the network
-// is probed for 250 ms first; *Taken is the refusal. Without a carrier there is
+// is probed for 250 ms first, or was by Ask; *Taken is the refusal. Without a carrier there is
 // nobody to ask: the address is added, and announced when the carrier comes.
 // Claiming a held address announces it again. A new address says nothing to clients
 // until Open; one that is adopted was open and stays so.
 func (m *Manager) Claim(ctx context.Context, a Address) error {
-	return m.claim(ctx, a, probe)
+	return m.claim(ctx, a, m.ask)
 }
 
 // Seize is Claim without the question: it takes the address from whoever has it. Both
@@ -277,11 +279,11 @@ func (m *Manager) Announce() {
 }
 
 // Close stops announcing and listening, and waits for running calls of
-// onConflict. Addresses that were not dropped stay on their interfaces.
+// onConflict and questions. Addresses that were not dropped stay on their interfaces.
 func (m *Manager) Close() {
 	m.mu.Lock()
 	held := m.held
-	m.held = make(map[netip.Addr]*holder)
+	m.held, m.closed = make(map[netip.Addr]*holder), true
 	m.mu.Unlock()
 	for _, h := range held {
 		h.stop()
