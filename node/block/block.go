@@ -79,3 +79,16 @@ type Read struct {
 // ReadDone is told once how a read ended, perhaps before StartReads returns and
 // from any goroutine. It must not wait for other requests of the Device.
 type ReadDone interface{ ReadDone(err error) }
+
+// WriteStarter is a Device whose writes may end while nobody waits inside it.
+type WriteStarter interface {
+	// StartWrite begins to write p at off as WriteAt does, and reports whether it
+	// did; otherwise the caller calls WriteAt. It may take as long as the Device's
+	// own disk. p is the Device's until done was told.
+	StartWrite(p []byte, off int64, fua bool, done WriteDone) bool
+}
+
+// WriteDone is told once how a write ended, perhaps before StartWrite returns and
+// from any goroutine. It must not block. With busy it must not take long either, nor
+// call the Device: locks are held, or other writes have ended as well.
+type WriteDone interface{ WriteDone(err error, busy bool) }

@@ -44,8 +44,9 @@ type job struct {
 
 // conn is one connection in transmission. One goroutine receives; requests run
 // in workers, or in the receiver when they come one by one; of short reads the
-// device begins as many at once as have come, if it can. Whoever finishes a
-// request sends all replies that are ready, unless somebody is sending already.
+// device begins as many at once as have come, if it can, and a write is left to it
+// once its own disk has it. Whoever finishes a request sends all replies that are
+// ready, unless somebody is sending already or it has no time to: see replies.go.
 type conn struct {
 	s    *server
 	nc   net.Conn
@@ -59,9 +60,10 @@ type conn struct {
 	workers sync.WaitGroup // and reads that were begun
 	started int
 
-	starter block.ReadStarter // nil: the device cannot begin reads
-	batch   []block.Read      // of the receiver
-	call    chan struct{}     // of the replier; nil while there is none
+	starter block.ReadStarter  // nil: the device cannot begin reads,
+	writer  block.WriteStarter // or writes
+	batch   []block.Read       // of the receiver
+	call    chan struct{}      // of the replier
 	replier sync.WaitGroup
 
 	mu      sync.Mutex
@@ -71,6 +73,9 @@ type conn struct {
 	sending bool
 	vector  net.Buffers // of the one who sends
 	rest    net.Buffers // what WriteTo eats of it
+	single  [replySize]byte
+	left    []byte // of single: what the socket did not take at once
+	push    func(fd uintptr) bool
 }
 
 func newConn(s *server, nc net.Conn) *conn {
@@ -80,6 +85,8 @@ func newConn(s *server, nc net.Conn) *conn {
 		c.free <- &job{c: c}
 	}
 	c.starter, _ = s.dev.(block.ReadStarter)
+	c.writer, _ = s.dev.(block.WriteStarter)
+	c.push = c.pushLeft
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.raw = raw
@@ -110,11 +117,14 @@ func (c *conn) greet() error {
 // serve receives until the client disconnects or the stream breaks, and returns
 // when no request of the connection is inside the device any more.
 func (c *conn) serve() error {
+	c.call = make(chan struct{}, 1)
+	c.replier.Go(c.reply)
 	err := c.receive()
 	c.begin()
 	close(c.jobs)
 	c.workers.Wait()
-	c.dismiss()
+	close(c.call)
+	c.replier.Wait()
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -205,62 +215,9 @@ func (c *conn) hand(j *job) {
 }
 
 func (c *conn) run(j *job) {
+	if c.startWrite(j) {
+		return
+	}
 	c.s.do(j)
 	c.finish(j)
-}
-
-// finish sends the reply, with others that are ready by then.
-func (c *conn) finish(j *job) {
-	putReply(j.head[:], j.err, j.cookie)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ready = append(c.ready, j)
-	if !c.sending {
-		c.sendReady()
-	}
-}
-
-// sendReady sends what is ready; c.mu is held, but not while it sends.
-func (c *conn) sendReady() {
-	c.sending = true
-	for len(c.ready) > 0 {
-		batch := c.ready
-		c.ready, c.spare = c.spare[:0], nil
-		c.mu.Unlock()
-		c.send(batch)
-		c.mu.Lock()
-		c.spare = batch[:0]
-	}
-	c.sending = false
-}
-
-// send writes the replies of batch and frees their jobs. When it fails, the
-// receiver fails as well and ends the connection.
-func (c *conn) send(batch []*job) {
-	vector := c.vector[:0]
-	for _, j := range batch {
-		vector = append(vector, j.head[:])
-		if j.kind == cmdRead && j.err == eOK {
-			vector = append(vector, j.buf)
-		}
-	}
-	var err error
-	if len(vector) == 1 {
-		_, err = c.nc.Write(vector[0])
-	} else {
-		c.rest = vector
-		_, err = c.rest.WriteTo(c.nc)
-	}
-	if err != nil {
-		_ = c.nc.Close()
-	}
-	clear(vector)
-	c.vector = vector[:0]
-	for _, j := range batch {
-		if j.buf != nil {
-			c.s.memory.put(j.buf)
-			j.buf = nil
-		}
-		c.free <- j
-	}
 }

@@ -3,8 +3,7 @@ package nbd
 import "gemel/node/block"
 
 // The reads of a connection that the device does by itself. The receiver
-// collects those that have come and hands them over together; the replier sends
-// the replies of all that have ended meanwhile.
+// collects those that have come and hands them over together.
 
 // fits reports whether j is a read that may be begun with others.
 func (c *conn) fits(j *job) bool {
@@ -39,10 +38,6 @@ func (c *conn) begin() {
 	if len(c.batch) == 0 {
 		return
 	}
-	if c.call == nil {
-		c.call = make(chan struct{}, 1)
-		c.replier.Go(c.reply)
-	}
 	c.workers.Add(len(c.batch))
 	n := c.starter.StartReads(c.batch)
 	for _, r := range c.batch[n:] {
@@ -63,36 +58,6 @@ func (j *job) ReadDone(err error) {
 		j.err = eIO
 		c.s.remember(err)
 	}
-	putReply(j.head[:], j.err, j.cookie)
-	c.mu.Lock()
-	c.ready = append(c.ready, j)
-	call := !c.sending && !c.called
-	if call {
-		c.called = true
-	}
-	c.mu.Unlock()
-	if call {
-		c.call <- struct{}{}
-	}
+	c.later(j)
 	c.workers.Done()
-}
-
-// reply sends replies whenever it is called.
-func (c *conn) reply() {
-	for range c.call {
-		c.mu.Lock()
-		c.called = false
-		if !c.sending {
-			c.sendReady()
-		}
-		c.mu.Unlock()
-	}
-}
-
-// dismiss ends the replier, once nothing is under way.
-func (c *conn) dismiss() {
-	if c.call != nil {
-		close(c.call)
-		c.replier.Wait()
-	}
 }

@@ -196,10 +196,11 @@ func (v *Volume) serve(conn *link.Conn, session uint64) error {
 	for streak := 0; err == nil; streak++ {
 		var m link.Message
 		if m, err = conn.Receive(); err == nil {
-			if conn.More() || v.crew.busy() {
+			more := conn.More()
+			if more || v.crew.busy() {
 				streak = 0
 			}
-			err = v.receive(session, &m, streak >= aloneAfter)
+			err = v.receive(session, &m, streak >= aloneAfter, more)
 		}
 	}
 	conn.Close(err)
@@ -217,8 +218,8 @@ func (v *Volume) serve(conn *link.Conn, session uint64) error {
 
 // receive feeds one message to the core. A small write of the peer is written
 // and answered here while messages come alone, to an idle disk: nothing else
-// waits, and no other goroutine has to be woken.
-func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
+// waits, and no other goroutine has to be woken. With more, the next message is here.
+func (v *Volume) receive(session uint64, m *link.Message, alone, more bool) error {
 	msg, err := fromWire(m)
 	if err != nil {
 		m.Release()
@@ -242,6 +243,7 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 		v.room.Wait()
 	}
 	v.heard()
+	v.gather = true
 	id := v.core.Receive(Now(), session, msg)
 	if id != 0 {
 		v.o.Vigil.Request()
@@ -249,10 +251,13 @@ func (v *Volume) receive(session uint64, m *link.Message, alone bool) error {
 	}
 	if id == 0 || msg.Kind == core.Sums || !alone || msg.FUA || msg.Range.Len > inlineMost {
 		v.run()
+		ended := v.gathered()
 		v.unlock()
 		m.Release()
+		ended.tell(more)
 		return nil
 	}
+	v.gathered().tell(true) // there is none: the peer's own message ends nothing here
 	buf := v.payloads[id].buf
 	mine := v.carry(id)
 	v.talk()

@@ -3,6 +3,7 @@ package volume
 import (
 	"sync"
 
+	"gemel/node/block"
 	"gemel/node/replicator/buffer"
 	"gemel/node/replicator/volume/core"
 )
@@ -14,10 +15,12 @@ type payload struct {
 	sums     []byte // of a piece that is compared: its own
 	theirs   []byte // and the peer's
 	refs     int
-	pooled   bool       // from package buffer
-	received bool       // counts against ReceiveLimit until written
-	blank    bool       // a resync read nothing but zeroes
-	done     chan error // the application waits here
+	pooled   bool            // from package buffer
+	received bool            // counts against ReceiveLimit until written
+	blank    bool            // a resync read nothing but zeroes
+	done     chan error      // the application waits here,
+	end      block.WriteDone // unless it is told
+	next     *payload        // of those that are to be told
 	err      error
 }
 
@@ -32,7 +35,7 @@ func appPayload(p []byte) *payload {
 }
 
 func recycle(pay *payload) {
-	pay.buf = nil
+	pay.buf, pay.end, pay.next = nil, nil, nil
 	payloads.Put(pay)
 }
 
@@ -55,7 +58,28 @@ func (v *Volume) unref(id core.ID) {
 		buffer.Put(pay.theirs)
 		pay.sums, pay.theirs = nil, nil
 	}
-	if pay.done != nil {
+	switch {
+	case pay.end != nil && v.gather:
+		pay.next, v.ended = v.ended, pay
+	case pay.end != nil:
+		pay.tell(true)
+	case pay.done != nil:
 		pay.done <- pay.err
+	}
+}
+
+// gathered returns the requests that ended since gather was set; v.mu is held.
+func (v *Volume) gathered() (ended *payload) {
+	ended, v.ended, v.gather = v.ended, nil, false
+	return ended
+}
+
+// tell tells the owners of requests that ended; busy is for one who has no time.
+func (pay *payload) tell(busy bool) {
+	for pay != nil {
+		end, err, next := pay.end, pay.err, pay.next
+		recycle(pay)
+		end.WriteDone(err, busy || next != nil)
+		pay = next
 	}
 }

@@ -116,6 +116,8 @@ type Volume struct {
 	core     *core.Core
 	register arbiter.Register
 	payloads map[core.ID]*payload
+	gather   bool          // what ends is put on a list, by the one who holds mu now
+	ended    *payload      // the list
 	compares []core.Action // sums that are to be compared now
 	out      []outgoing    // to the peer, in order
 	outReady *sync.Cond
@@ -169,7 +171,10 @@ type Volume struct {
 
 type counters struct{ read, written, flushes int64 }
 
-var _ block.Device = (*Volume)(nil)
+var (
+	_ block.Device       = (*Volume)(nil)
+	_ block.WriteStarter = (*Volume)(nil)
+)
 
 // New starts the volume as Secondary and begins to connect to its peer.
 func New(o Options) (*Volume, error) {
@@ -345,6 +350,36 @@ func (v *Volume) writeOne(p []byte, off int64, fua bool) error {
 	return v.await("write", id, p, err)
 }
 
+// StartWrite writes the local disk, and leaves the rest of the wait to whoever hears
+// of the write's end; see block.WriteStarter.
+func (v *Volume) StartWrite(p []byte, off int64, fua bool, done block.WriteDone) bool {
+	if len(p) == 0 || len(p) > wire.MaxPayload {
+		return false
+	}
+	v.mu.Lock()
+	take := v.core.Write
+	if fua {
+		take = v.core.WriteFUA
+	}
+	id, err := take(Now(), block.Range{Off: off, Len: int64(len(p))})
+	if err != nil {
+		v.run()
+		v.unlock()
+		return false // WriteAt tells why
+	}
+	v.o.Vigil.Request()
+	pay := appPayload(p)
+	pay.end = done
+	v.payloads[id] = pay
+	mine := v.carry(id)
+	v.talk()
+	v.unlock()
+	if mine != nil {
+		v.writeLocal(mine, p)
+	}
+	return true
+}
+
 // Flush returns when every write completed before is stable on every node of
 // the in-sync set.
 func (v *Volume) Flush() error {
@@ -394,11 +429,18 @@ func (v *Volume) writeLocal(a *core.Action, p []byte) {
 		v.received -= int64(len(p))
 		v.room.Broadcast()
 	}
+	v.gather = true
 	v.core.LocalDone(Now(), id, err)
 	v.carry(0)
 	v.unref(id)
+	ended := v.gathered()
+	if len(v.out) > 0 { // talking may take long
+		ended.tell(true)
+		ended = nil
+	}
 	v.talk()
 	v.unlock()
+	ended.tell(false)
 }
 
 func (v *Volume) readLocal(id core.ID, r block.Range, p []byte) {
