@@ -40,6 +40,7 @@ var arrows = map[string]map[string]string{
 	"node/fencing/ipmi":         {"node/fencing": "is a device"},
 	"node/fencing/command":      {"node/fencing": "is a device"},
 	"node/fencing/watchdog":     {},
+	"node/fencing/selfreboot":   {},
 	"node/mount":                {},
 	"node/vip":                  {},
 	"node/service":              {},

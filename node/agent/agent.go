@@ -42,6 +42,7 @@ type parts struct {
 	fence   []fencing.Device // that can switch the peer
 	// watchdog opens this box's own; nil: the kernel's is opened.
 	watchdog func(path string) (watchdog.Device, error)
+	reboot   rebooter // of this box; nil: the configured one
 	keep     []History
 	// volume makes what is particular to one volume; failed is called when a
 	// service has used up its restarts.
@@ -80,8 +81,10 @@ type Agent struct {
 	connected   func([]netip.Addr) ([]api.Connection, error)
 	arrivals    *arrivals
 	beside      []func(context.Context, *Agent) error
-	fencer      *fencer // nil: none configured
-	guard       *guard  // nil: no watchdog is configured
+	fencer      *fencer   // nil: none configured
+	guard       *guard    // nil: no watchdog is configured
+	asker       *asker    // nil: the peer does not reboot itself when asked
+	obedient    *obedient // nil: this box does not
 	started     time.Time
 	version     string
 
@@ -115,6 +118,7 @@ func build(p parts) (*Agent, error) {
 			func(kind, text, reason string) { a.diary.note("", kind, text, reason) })
 		a.fencer.decides, a.fencer.fit = a.fencingDecides, a.fencingFits
 	}
+	a.rebooting(p.reboot)
 	var third Voter
 	if p.witness != nil {
 		third = p.witness
@@ -161,7 +165,7 @@ func (a *Agent) newOwner(p parts, vol config.Volume, v *voters) (*owner, error) 
 	o.machine = own.machine
 	o.turn = func(ctx context.Context) { a.waitTurn(ctx, o) }
 	o.course = &course{vol: vol, replica: a.replica, addresses: own.addresses, services: own.services,
-		mount: own.mount, discard: own.discard, fence: a.fencer, mounted: o.stretch, note: o.note, clients: o.clients.leave,
+		mount: own.mount, discard: own.discard, fence: a.fencer, ask: a.asker, mounted: o.stretch, note: o.note, clients: o.clients.leave,
 		cradle: newCradle(p.config.StateDir, vol.Name), peerLeft: o.peerLeft}
 	o.chosen = newNewest(20, func(ctx context.Context, r control.ChosenRequest) error { return a.replica.Chosen(ctx, r) },
 		func(err error) {
@@ -253,6 +257,12 @@ func (a *Agent) background() []func(context.Context) {
 	}
 	if a.guard != nil {
 		run = append(run, a.guard.run)
+	}
+	if a.asker != nil {
+		run = append(run, a.asker.run)
+	}
+	if a.obedient != nil {
+		run = append(run, a.obedient.run)
 	}
 	return run
 }

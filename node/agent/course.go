@@ -44,6 +44,7 @@ type course struct {
 	clients func() []api.Connection // of the peer as far as it told; nil: nobody asks
 	mounted func()                  // called when the file system was mounted; nil: nobody wants to know
 	fence   *fencer                 // nil: no device is configured
+	ask     *asker                  // nil: the peer does not reboot itself when asked
 	note    func(kind, text, reason string, fields ...string)
 
 	cradle cradle

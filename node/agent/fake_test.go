@@ -349,6 +349,7 @@ type fakePeer struct {
 	beat     func(api.Beat) (api.Beat, error)
 	clients  func(api.Clients) (api.ClientsTaken, error)
 	stage    api.Stage
+	reboots  chan api.RebootOrder
 	switched chan string
 	verified chan control.VerifyRequest
 }
@@ -362,6 +363,11 @@ func (p *fakePeer) Drill(_ context.Context, o api.DrillOrder) ([]api.Drill, erro
 	return []api.Drill{{Volume: o.Volume, From: "server2", To: "server1", Pause: time.Second}}, p.err
 }
 
+func (p *fakePeer) Reboot(_ context.Context, o api.RebootOrder) error {
+	p.reboots <- o
+	return p.err
+}
+
 func (p *fakePeer) Stage(context.Context) (api.Stage, error) { return p.stage, p.err }
 
 func (p *fakePeer) Resize(context.Context, control.GrowRequest) error { return nil }
@@ -369,7 +375,7 @@ func (p *fakePeer) Resize(context.Context, control.GrowRequest) error { return n
 func (p *fakePeer) Resync(context.Context, control.ResyncRequest) error { return nil }
 
 func newFakePeer(name string, log *calls) *fakePeer {
-	return &fakePeer{fakeVoter: fakeVoter{name: name, log: log}, switched: make(chan string, 10), verified: make(chan control.VerifyRequest, 10)}
+	return &fakePeer{fakeVoter: fakeVoter{name: name, log: log}, switched: make(chan string, 10), reboots: make(chan api.RebootOrder, 10), verified: make(chan control.VerifyRequest, 10)}
 }
 
 func (p *fakePeer) Beat(ctx context.Context, b api.Beat) (api.Beat, error) {

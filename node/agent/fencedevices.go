@@ -16,7 +16,7 @@ import (
 func fenceDevices(peer *config.Node) ([]fencing.Device, error) {
 	var devices []fencing.Device
 	for i, d := range peer.Fence {
-		if d.Driver == config.FenceWatchdog { // the peer's own
+		if d.Driver == config.FenceWatchdog || d.Driver == config.FencePeerReboot { // the peer's own, and its word: no proofs
 			continue
 		}
 		device, err := fenceDevice(peer.Name, d)

@@ -28,6 +28,8 @@ type fencer struct {
 	cfg  config.Fencing
 	peer *fencing.Peer
 	note func(kind, text, reason string)
+	// tries are the proved shots, and what the peer was asked to do.
+	tries *repeats
 	// decides tells whether there is a volume without a third voter, so that nothing is
 	// taken over without a proof; nil: there is none.
 	decides func() bool
@@ -37,7 +39,6 @@ type fencer struct {
 	mu      sync.Mutex
 	health  []fencing.Health
 	looked  time.Time
-	shots   []time.Time // proved ones within restoreWithin
 	proof   fencing.Proof
 	leftOff string // why the peer is not switched on again; empty: it is
 	stay    bool   // an operator wants the peer to stay off after the next shot
@@ -49,7 +50,7 @@ type fencer struct {
 // agent; nil: nobody knows.
 func newFencer(node string, devices []fencing.Device, cfg config.Fencing, heard func() time.Time, start func() string,
 	note func(kind, text, reason string)) *fencer {
-	f := &fencer{node: node, cfg: cfg, note: note, life: context.Background()}
+	f := &fencer{node: node, cfg: cfg, note: note, tries: &repeats{}, life: context.Background()}
 	f.peer = fencing.NewPeer(node, devices, fencing.Options{DeviceTimeout: cfg.Timeout, Heard: heard, Start: start, Ended: f.ended})
 	return f
 }
@@ -118,17 +119,17 @@ func (f *fencer) keepProof(proof fencing.Proof, stay bool) (why string, life con
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.proof, f.leftOff = proof, ""
+	times := 0
 	if !stay {
-		old := func(at time.Time) bool { return proof.At.Sub(at) > restoreWithin }
-		f.shots = append(slices.DeleteFunc(f.shots, old), proof.At)
+		times = f.tries.add(proof.At, false)
 	}
 	switch {
 	case stay:
 		f.leftOff = "an operator switched it off"
 	case !f.cfg.Restore:
 		f.leftOff = "fencing.restore is false"
-	case len(f.shots) > restores:
-		f.leftOff = fmt.Sprintf("it had to be switched off %d times within %v", len(f.shots), restoreWithin)
+	case times > restores:
+		f.leftOff = fmt.Sprintf("it had to be switched off %d times within %v", times, restoreWithin)
 	}
 	return f.leftOff, f.life
 }
@@ -216,13 +217,18 @@ func (f *fencer) status() *api.Fencing {
 
 // fence carries out an operator's order on the peer's power.
 func (a *Agent) fence(ctx context.Context, o api.FenceOrder) (api.Fencing, error) {
-	f := a.fencer
-	if f == nil {
-		return api.Fencing{}, &api.Error{Code: api.CodeRefused, Message: fmt.Sprintf("no fencing device is configured for %s; "+
-			"see nodes[].fence in docs/operating/fencing.md", a.cfg.Peer().Name)}
+	peer := a.cfg.Peer().Name
+	refuse := func(format string, args ...any) (api.Fencing, error) {
+		return api.Fencing{}, &api.Error{Code: api.CodeRefused, Message: fmt.Sprintf(format, args...)}
 	}
-	if o.Node != f.node {
-		return api.Fencing{}, &api.Error{Code: api.CodeRefused, Message: fmt.Sprintf("%s can switch %s, not %q", a.cfg.Node, f.node, o.Node)}
+	f, asks := a.fencer, a.asker != nil && (o.Do == api.FenceProbe || o.Do == api.FenceReboots)
+	switch {
+	case o.Node != peer:
+		return refuse("%s can switch %s, not %q", a.cfg.Node, peer, o.Node)
+	case o.Do == api.FenceReboots && !asks:
+		return refuse("no peer-reboot is configured for %s; see nodes[].fence in docs/operating/fencing.md", peer)
+	case f == nil && !asks:
+		return refuse("no fencing device is configured for %s; see nodes[].fence in docs/operating/fencing.md", peer)
 	}
 	var err error
 	switch o.Do {
@@ -231,12 +237,20 @@ func (a *Agent) fence(ctx context.Context, o api.FenceOrder) (api.Fencing, error
 		err = f.off(ctx, o.Stay)
 	case api.FenceOn:
 		err = f.on(ctx)
+	case api.FenceReboots:
+		err = a.asker.byHand(ctx)
+		return *a.fencingStatus(), err
 	default:
 		return api.Fencing{}, &api.Error{Code: api.CodeRefused, Message: "unknown order " + o.Do}
 	}
-	f.probe(ctx) // after an order that failed, too: status says so at once
-	if err != nil {
-		return *f.status(), &api.Error{Code: api.CodeFailed, Message: err.Error()}
+	if f != nil {
+		f.probe(ctx) // after an order that failed, too: status says so at once
 	}
-	return *f.status(), nil
+	if asks {
+		a.asker.probe(ctx)
+	}
+	if err != nil {
+		return *a.fencingStatus(), &api.Error{Code: api.CodeFailed, Message: err.Error()}
+	}
+	return *a.fencingStatus(), nil
 }

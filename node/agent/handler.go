@@ -37,6 +37,13 @@ func (h handler) HandOver(_ context.Context, from api.Caller, w api.HandOver) er
 	return h.a.takeHandOver(w.Volume, w.Epoch)
 }
 
+func (h handler) Reboot(_ context.Context, from api.Caller, o api.RebootOrder) error {
+	if err := h.a.fromPeer(from.Name); err != nil {
+		return err
+	}
+	return h.a.takeReboot(o)
+}
+
 func (h handler) Clients(_ context.Context, from api.Caller, m api.Clients) (api.ClientsTaken, error) {
 	if err := h.a.fromPeer(from.Name); err != nil {
 		return api.ClientsTaken{}, err

@@ -59,6 +59,8 @@ type Peer interface {
 	Voter
 	Beat(ctx context.Context, beat api.Beat) (api.Beat, error)
 	HandOver(ctx context.Context, volume string, epoch arbiter.Epoch) error
+	// Reboot asks the peer to reboot its box; its answer is no proof.
+	Reboot(ctx context.Context, o api.RebootOrder) error
 	Clients(ctx context.Context, m api.Clients) (api.ClientsTaken, error)
 	// Switchover returns when the peer has given the volume away, or why it did not.
 	Switchover(ctx context.Context, volume string) error

@@ -31,9 +31,7 @@ func (a *Agent) status() api.Status {
 		s.Volumes = append(s.Volumes, v)
 	}
 	s.Witness = a.witnessStatus(s.Volumes)
-	if a.fencer != nil {
-		s.Fencing = a.fencer.status()
-	}
+	s.Fencing = a.fencingStatus()
 	if a.guard != nil {
 		s.Watchdog = a.guard.status()
 	}

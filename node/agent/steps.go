@@ -70,7 +70,13 @@ func (c *course) startServices(ctx context.Context, stay bool) error {
 
 // powerOff has nothing to do for a peer that is heard: it let go by itself, or will.
 func (c *course) powerOff(ctx context.Context, run failover.Run) error {
-	if c.fence == nil || run.PeerAlive {
+	if run.PeerAlive {
+		return nil
+	}
+	if c.ask != nil { // beside the devices: nothing waits for the answer, and nothing rests on it
+		c.wg.Go(func() { c.ask.away(context.WithoutCancel(ctx), c.vol.Name, run.Epoch) })
+	}
+	if c.fence == nil {
 		return nil
 	}
 	return c.fence.out(ctx)

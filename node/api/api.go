@@ -37,6 +37,10 @@ type Handler interface {
 	// HandOver is the peer's word that a volume is free for this node.
 	HandOver(ctx context.Context, from Caller, h HandOver) error
 
+	// Reboot is the peer's request that this box reboots itself. The server has checked that the reign in whose name it
+	// comes is the caller's own.
+	Reboot(ctx context.Context, from Caller, o RebootOrder) error
+
 	// Clients is the Primary's word on who is connected to a volume's addresses.
 	Clients(ctx context.Context, from Caller, m Clients) (ClientsTaken, error)
 
@@ -134,6 +138,7 @@ const (
 	PathVotes      = "/v1/votes" // []ballot.Vote → a line of JSON per answer, as they come; see ballot.Write
 	PathHandOver   = "/v1/handover"
 	PathClients    = "/v1/clients"
+	PathReboot     = "/v1/reboot"
 	PathStatus     = "/v1/status"
 	PathEvents     = "/v1/events" // ?since=N&wait=MILLISECONDS
 	PathSwitchover = "/v1/order/switchover"
@@ -171,6 +176,9 @@ func (Unsupported) Votes(context.Context, Caller, []ballot.Vote, ballot.Answer) 
 
 // HandOver refuses.
 func (Unsupported) HandOver(context.Context, Caller, HandOver) error { return errUnsupported }
+
+// Reboot refuses.
+func (Unsupported) Reboot(context.Context, Caller, RebootOrder) error { return errUnsupported }
 
 // Clients refuses.
 func (Unsupported) Clients(context.Context, Caller, Clients) (ClientsTaken, error) {

@@ -69,6 +69,11 @@ func (d *desk) HandOver(_ context.Context, c Caller, _ HandOver) error {
 	return nil
 }
 
+func (d *desk) Reboot(_ context.Context, c Caller, _ RebootOrder) error {
+	d.note("reboot", c)
+	return nil
+}
+
 func (d *desk) Clients(_ context.Context, c Caller, m Clients) (ClientsTaken, error) {
 	d.note("clients", c)
 	return ClientsTaken{Seq: uint64(len(m.Add))}, nil
@@ -218,6 +223,9 @@ func TestEverythingArrives(t *testing.T) {
 	if err := c.HandOver(ctx, HandOver{Volume: "data", Epoch: own}); err != nil {
 		t.Error(err)
 	}
+	if err := c.Reboot(ctx, RebootOrder{Volume: "data", Epoch: own}); err != nil {
+		t.Error(err)
+	}
 	taken, err := c.Clients(ctx, Clients{Volume: "data", Add: []Connection{{Client: netip.MustParseAddrPort("[2001:db8::1]:9")}}})
 	if err != nil || taken.Seq != 1 {
 		t.Errorf("clients: %+v, %v", taken, err)
@@ -228,7 +236,7 @@ func TestEverythingArrives(t *testing.T) {
 	if page, err := c.Events(ctx, 4, 0); err != nil || page.Next != 5 || len(page.Events) != 1 {
 		t.Errorf("events: %+v, %v", page, err)
 	}
-	if got := strings.Join(b.desk.calls, " "); got != "beat prepare accept renew release handover clients switchover events" {
+	if got := strings.Join(b.desk.calls, " "); got != "beat prepare accept renew release handover reboot clients switchover events" {
 		t.Errorf("handler saw %s", got)
 	}
 	if b.desk.last.Name != "server2" || b.desk.last.Role != identity.RoleNode || b.desk.last.Local || b.desk.last.Remote == "" {
@@ -251,6 +259,9 @@ func TestWhoMayAsk(t *testing.T) {
 		if _, err := ballottest.Prepare(ctx, c, arbiter.PrepareRequest{Epoch: 3}); !errors.Is(err, forbidden) {
 			t.Errorf("vote of %s: %v", name, err)
 		}
+		if err := c.Reboot(ctx, RebootOrder{ByHand: true}); !errors.Is(err, forbidden) {
+			t.Errorf("a reboot asked for by %s: %v", name, err)
+		}
 		if _, err := c.Status(ctx); err != nil {
 			t.Errorf("status for %s: %v", name, err)
 		}
@@ -262,6 +273,9 @@ func TestWhoMayAsk(t *testing.T) {
 	for _, e := range []arbiter.Epoch{0, 2, 8} {
 		if _, err := ballottest.Prepare(ctx, c, arbiter.PrepareRequest{Epoch: e}); !errors.Is(err, forbidden) {
 			t.Errorf("vote for epoch %d of the other node: %v", e, err)
+		}
+		if err := c.Reboot(ctx, RebootOrder{Volume: "data", Epoch: e}); !errors.Is(err, forbidden) {
+			t.Errorf("a reboot for epoch %d: %v", e, err)
 		}
 		if _, err := ballottest.Accept(ctx, c, arbiter.AcceptRequest{Accepted: arbiter.Accepted{Epoch: e}}); !errors.Is(err, forbidden) {
 			t.Errorf("accept for epoch %d: %v", e, err)

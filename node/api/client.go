@@ -113,6 +113,12 @@ func (c *Client) HandOver(ctx context.Context, h HandOver) error {
 	return err
 }
 
+// Reboot asks the peer to reboot its box. No error means that it says so, no more.
+func (c *Client) Reboot(ctx context.Context, o RebootOrder) error {
+	_, err := quick[nothing](ctx, c, PathReboot, o)
+	return err
+}
+
 // Clients tells the peer who is connected to a volume's addresses.
 func (c *Client) Clients(ctx context.Context, m Clients) (ClientsTaken, error) {
 	return quick[ClientsTaken](ctx, c, PathClients, m)

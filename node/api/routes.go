@@ -37,6 +37,7 @@ func (s *Server) routes(who identify) http.Handler {
 		{PathBeat, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.beat)},
 		{PathVotes, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(s.votes)},
 		{PathHandOver, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(said(h.HandOver))},
+		{PathReboot, http.MethodPost, nodesOnly, quickLimit, CodeRefused, body(said(s.reboot))},
 		{PathClients, http.MethodPost, nodesOnly, quickLimit, CodeFailed, body(h.Clients)},
 		{PathStatus, http.MethodGet, anyone, quickLimit, CodeFailed, s.status},
 		{PathEvents, http.MethodGet, anyone, waitMax + quickLimit, CodeFailed, s.events},
@@ -186,6 +187,16 @@ func (s *Server) beat(ctx context.Context, c Caller, b Beat) (Beat, error) {
 		return Beat{}, err
 	}
 	return s.handler.Beat(ctx, c, b)
+}
+
+// reboot admits requests in the name of the caller's own reigns, and a person's.
+func (s *Server) reboot(ctx context.Context, c Caller, o RebootOrder) error {
+	if !o.Try && !o.ByHand {
+		if err := s.owns(c, o.Epoch); err != nil {
+			return err
+		}
+	}
+	return s.handler.Reboot(ctx, c, o)
 }
 
 func (s *Server) votes(_ context.Context, c Caller, votes []ballot.Vote) (any, error) {

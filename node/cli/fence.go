@@ -22,11 +22,12 @@ configuration). NODE is the node whose power is meant; the other node does it.
   test    cut NODE's power, wait until its heartbeats have stopped, switch it on, and wait until it is back
   off     cut NODE's power, and prove it
   on      switch NODE on
+  reboot  ask NODE's agent to reboot NODE at once (driver peer-reboot); its word proves nothing
 
 status and test also say what NODE's own watchdog does. It resets NODE when its agent hangs, and is tested by no
 command: the peer could not tell.
 
-test and off want the node's name typed. test refuses a node that is Primary: switch over first.
+test, off and reboot want the node's name typed. test refuses a node that is Primary: switch over first.
 
 Exit codes: 0 done, 1 a device failed, 2 wrong arguments, 3 refused (with the reason), 4 no agent answers.`
 
@@ -39,7 +40,8 @@ func (a *app) fenceCommand() *cobra.Command {
 	c := &cobra.Command{Use: "fence", Short: "Look at, test and switch the power of a node", Long: fenceHelp,
 		Example: "  gemel fence status\n  gemel fence test server2\n  gemel fence on server2"}
 	c.AddCommand(status, a.fenceSwitch("test", "Cut the power and switch it on again, as a proof", a.fenceTest),
-		a.fenceSwitch("off", "Cut the power of a node, and prove it", a.fenceOff), a.fenceOn())
+		a.fenceSwitch("off", "Cut the power of a node, and prove it", a.fenceOff), a.fenceOn(),
+		a.fenceSwitch("reboot", "Ask a node to reboot itself", a.fenceReboot))
 	return c
 }
 
@@ -57,7 +59,7 @@ func (a *app) fenceSwitch(use, short string, do func(context.Context, *fenced) e
 			if use == "test" {
 				a.ownWatchdog(cmd.Context(), f.cfg, f.node)
 			}
-			if err := a.fenceGuard(f, use == "test", sure); err != nil {
+			if err := a.fenceGuard(f, use, sure); err != nil {
 				return err
 			}
 			return do(cmd.Context(), f)
@@ -167,6 +169,12 @@ func (a *app) fenceStatus(ctx context.Context, args []string, asJSON bool) error
 	if found.LeftOff != "" {
 		a.printf("%s stays off: %s\n", f.node, found.LeftOff)
 	}
+	if found.Reboot != nil {
+		a.printf("peer-reboot: %s\n", rebootWords(f.node, found.Reboot))
+	}
+	if len(found.Devices) == 0 {
+		return refusedf("%v", errNoProof)
+	}
 	if unfit == len(found.Devices) {
 		return fmt.Errorf("no device could cut the power of %s now", f.node)
 	}
@@ -181,17 +189,21 @@ func problem(d api.FenceDevice) string {
 }
 
 // fenceGuard says what will happen and wants the node's name typed.
-func (a *app) fenceGuard(f *fenced, test, sure bool) error {
+func (a *app) fenceGuard(f *fenced, use string, sure bool) error {
 	for i := range f.seen.Volumes {
 		v := &f.seen.Volumes[i]
-		if test && primaryOf(&f.seen, v) == f.node {
+		if use == "test" && primaryOf(&f.seen, v) == f.node {
 			return refusedf("%s is Primary for %s; run `gemel switchover %s` first, so that the test interrupts nobody", f.node, v.Name, v.Name)
 		}
 	}
 	if sure {
 		return nil
 	}
-	a.printf("This cuts the power of %s at once, as a pulled plug would.\n", f.node)
+	does := "cuts the power of"
+	if use == "reboot" {
+		does = "reboots"
+	}
+	a.printf("This %s %s at once, as a pulled plug would.\n", does, f.node)
 	for i := range f.seen.Volumes {
 		v := &f.seen.Volumes[i]
 		if primaryOf(&f.seen, v) == f.node {
@@ -216,6 +228,25 @@ func (a *app) fenceOff(ctx context.Context, f *fenced) error {
 	}
 	a.printf("%s is off, by %s. It stays off until `gemel fence on %s`.\n", f.node, found.Proof, f.node)
 	return nil
+}
+
+func (a *app) fenceReboot(ctx context.Context, f *fenced) error {
+	if _, err := f.order(ctx, api.FenceReboots); err != nil {
+		return err
+	}
+	a.printf("%s says that it reboots itself. That proves nothing: watch its heartbeats stop and come back in `gemel status --watch`.\n", f.node)
+	return nil
+}
+
+// rebootWords says whether the peer would reboot itself when asked.
+func rebootWords(node string, r *api.FenceReboot) string {
+	switch {
+	case r.Looked.IsZero():
+		return node + " was not asked yet whether it would reboot itself"
+	case r.Problem != "":
+		return node + " would not reboot itself now: " + r.Problem
+	}
+	return node + " would reboot itself when asked, which proves nothing"
 }
 
 // fenceTest is the whole way down and up again, with the heartbeats as the judge of what the device says.
@@ -279,6 +310,9 @@ func (o *screen) fencing(s *api.Status) {
 		default:
 			o.item("fencing", fmt.Sprintf("%s: %s is %s", d.Name, f.Node, d.Power), nil)
 		}
+	}
+	if f.Reboot != nil {
+		o.item("peer-reboot", rebootWords(f.Node, f.Reboot), nil)
 	}
 	if f.LeftOff != "" {
 		o.item("", fmt.Sprintf("%s stays off: %s; `gemel fence on %s`", f.Node, f.LeftOff, f.Node), o.paint.warn)

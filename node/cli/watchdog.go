@@ -133,4 +133,4 @@ func onlyWatchdog(cfg *config.Config, node string) bool {
 	return at >= 0 && cfg.Nodes[at].Watchdog() != nil && len(cfg.Nodes[at].Proofs()) == 0
 }
 
-var errNoProof = errors.New("a watchdog is no device that the other node could use; see docs/operating/fencing.md")
+var errNoProof = errors.New("neither a watchdog nor the node's own word proves that it is off, and no device is configured that could; see docs/operating/fencing.md")

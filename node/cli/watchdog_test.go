@@ -80,7 +80,7 @@ func TestFenceStatusTellsOfTheNodesOwnWatchdog(t *testing.T) {
 	b.agent.answer = &api.Error{Code: api.CodeRefused, Message: "no fencing device is configured for server2"}
 	code, out, errs := b.run(t, "", "fence", "status", "server2")
 	if code != ExitRefused || !strings.Contains(out, "server2's own watchdog: not known") ||
-		!strings.Contains(strings.Join(strings.Fields(errs), " "), "a watchdog is no device that the other node could use") {
+		!strings.Contains(strings.Join(strings.Fields(errs), " "), "neither a watchdog nor") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
 }

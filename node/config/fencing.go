@@ -42,6 +42,8 @@ const (
 	FenceCommand = "command"
 	// FenceWatchdog is the node's own: it resets the node, and proves nothing to the other one.
 	FenceWatchdog = "watchdog"
+	// FencePeerReboot: the node reboots itself when the other one asks for it, which proves nothing either.
+	FencePeerReboot = "peer-reboot"
 )
 
 // WatchdogPing is the time between two pings of a watchdog.
@@ -49,7 +51,7 @@ const WatchdogPing = 250 * time.Millisecond
 
 // FenceDrivers lists what a device's driver may be.
 func FenceDrivers() []string {
-	return []string{FenceRedfish, FenceIPMI, FenceCommand, FenceWatchdog}
+	return []string{FenceRedfish, FenceIPMI, FenceCommand, FenceWatchdog, FencePeerReboot}
 }
 
 // Proves reports whether the driver can prove to the other node that this one is off.
@@ -69,6 +71,9 @@ func (n *Node) Proofs() (devices []FenceDevice) {
 
 // Watchdog is the node's own watchdog; nil: none is configured.
 func (n *Node) Watchdog() *FenceDevice { return n.fencedBy(FenceWatchdog) }
+
+// PeerReboot says that the node reboots itself when the other one asks for it; nil: it does not.
+func (n *Node) PeerReboot() *FenceDevice { return n.fencedBy(FencePeerReboot) }
 
 func (n *Node) fencedBy(driver string) *FenceDevice {
 	for i := range n.Fence {
@@ -120,6 +125,12 @@ func checkDevice(d FenceDevice, path string, r *reader) {
 	}
 	if d.Driver == FenceWatchdog {
 		r.absolute(path+".device", d.Device)
+		return
+	}
+	if d.Driver == FencePeerReboot {
+		if len(d.Command) > 0 {
+			r.absolute(path+".command", d.Command[0])
+		}
 		return
 	}
 	if d.Driver == FenceCommand {

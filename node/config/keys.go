@@ -37,7 +37,7 @@ var keys = []Key{
 	{"nodes[].name", Text, "", "", "Name of a data node. Two nodes, in the same order on every box. Required."},
 	{"nodes[].links[].name", Text, "", "", "Name of a way between the nodes; the same names in the same order on both. Most private first. Required."},
 	{"nodes[].links[].address", Text, "IP address", "", "Address of the node on this link. Required."},
-	{"nodes[].fence[].driver", Text, "", "", "How this node's power is cut by the other node: `redfish`, `ipmi` or `command`, tried in order. Or `watchdog`: this node's own, which resets it when its agent hangs; it proves nothing to the other one."},
+	{"nodes[].fence[].driver", Text, "", "", "How this node's power is cut by the other node: `redfish`, `ipmi` or `command`, tried in order. Or `watchdog`: this node's own, which resets it when its agent hangs; or `peer-reboot`: this node reboots itself when the other one asks. Those two prove nothing to the other one."},
 	{"nodes[].fence[].address", Text, "URL or IP address", "", "The management controller: a URL for redfish, an IP address for ipmi."},
 	{"nodes[].fence[].port", Number, "UDP port", "623", "Of an ipmi controller."},
 	{"nodes[].fence[].user", Text, "", "", "Who may switch the power at the controller."},
@@ -45,7 +45,7 @@ var keys = []Key{
 	{"nodes[].fence[].ca", Text, "file", "", "Certificates (PEM) that a redfish controller's must come from. The system's when not given."},
 	{"nodes[].fence[].insecure", Switch, "", "false", "Take any certificate of a redfish controller."},
 	{"nodes[].fence[].system", Text, "", "", "Which system to switch, where one redfish controller has several."},
-	{"nodes[].fence[].command", Texts, "program and arguments", "", "Called with `status`, `off` or `on` as last argument; see docs/operating/fencing.md."},
+	{"nodes[].fence[].command", Texts, "program and arguments", "", "Called with `status`, `off` or `on` as last argument; see docs/operating/fencing.md. Of peer-reboot: run as it is, instead of the kernel's order to restart at once."},
 	{"nodes[].fence[].device", Text, "device", "/dev/watchdog", "Of a watchdog."},
 	{"nodes[].fence[].timeout", Duration, "whole seconds", "0s", "Asked of a watchdog. 0s: as long as the lease allows, which is timing.lease less 2 %, less timing.renew, less 250ms, in whole seconds."},
 

@@ -18,7 +18,7 @@ func (m *Machine) runCourse() {
 		return
 	}
 	m.course.running = true
-	run := Run{Step: m.course.current(), Timeout: m.cfg.StepTimeout, PeerAlive: m.det.alive, Stay: m.impaired.why != ""}
+	run := Run{Step: m.course.current(), Timeout: m.cfg.StepTimeout, PeerAlive: m.det.alive, Epoch: m.prop.Epoch(), Stay: m.impaired.why != ""}
 	if run.Step == StepPromote {
 		m.birth = m.bears()
 		run.Chosen, run.Birth, run.Forced = m.prop.Chosen(), m.birth, m.forced

@@ -49,6 +49,8 @@ type (
 		Timeout time.Duration
 		// PeerAlive, for StepFence: the peer is heard. It was not in the way of the votes, so it lets go by itself.
 		PeerAlive bool
+		// Epoch, for StepFence: of the reign that this node was elected to.
+		Epoch arbiter.Epoch
 		// For StepPromote only.
 		Chosen arbiter.Accepted
 		Birth  bool // the volume's first reign

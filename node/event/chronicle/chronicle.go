@@ -49,7 +49,7 @@ type Step struct {
 
 // plain are the events without a course that are decisions, or what decisions rest
 // on. A trailing dot stands for all kinds that begin so.
-var plain = []string{"failure.", "peer.alive", "witness.", "set.chosen", "takeover.", "campaign.", "fence.", "replicator.",
+var plain = []string{"failure.", "peer.alive", "witness.", "set.chosen", "takeover.", "campaign.", "fence.", "peer-reboot.", "watchdog.", "replicator.",
 	"disk.", "link.", "carrier.", "handover.lost", "order.", "maintenance.", "standby.", "drill.", "data.", "volume.outdated",
 	"volume.not-outdated", "mount.", "agent.", "boot.", "history.", "address.conflict", "services."}
 

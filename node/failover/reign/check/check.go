@@ -32,6 +32,7 @@ type Bounds struct {
 
 	Arbiter  Arbiters // who is the third voter, and who is to be
 	Shots    uint8    // by nodes that could use a proof
+	Requests uint8    // by a node to its peer to reboot itself
 	PowerCut uint8    // a box loses its power without a shot
 	Lies     bool     // a shot proves what is not so: the device lies
 }
@@ -82,6 +83,7 @@ const (
 	AssuredBefore           // what was assured before the power was cut holds after it
 	AssuredOfOlder          // what was assured holds although the own register knows a newer set
 	KeepProof               // a proof holds although the peer was heard
+	RebootProves            // the peer's word that it reboots itself counts as a proof
 )
 
 func (m Mutant) String() string {
@@ -95,6 +97,7 @@ func (m Mutant) String() string {
 		"change the third voter without the peer", "count a third voter that was given up",
 		"shoot on the strength of what was assured before a power cut",
 		"shoot on the strength of an older set than the own register's", "use a proof after the peer was heard",
+		"take the peer's word that it reboots itself for a proof",
 	}[m]
 }
 

@@ -41,6 +41,7 @@ func TestNoBehaviourWithoutAThirdVoter(t *testing.T) {
 		{From: Birth, Arbiter: Never, Campaigns: 2},
 		{Arbiter: Never, Changes: 2, Writes: 1, Cuts: 1, Shots: 2},
 		{Arbiter: Dropped, Changes: 1, Writes: 1, Cuts: 1, Shots: 1},
+		{Arbiter: Never, Changes: 1, Writes: 1, Cuts: 1, Requests: 1},
 	}
 	if !raced {
 		bounds = append(bounds,
@@ -48,6 +49,8 @@ func TestNoBehaviourWithoutAThirdVoter(t *testing.T) {
 			Bounds{Arbiter: Never, Campaigns: 2, Crashes: 1, Shots: 2},
 			Bounds{Arbiter: Never, Campaigns: 1, Writes: 1, PowerCut: 1, Shots: 1},
 			Bounds{Arbiter: Dropped, Campaigns: 1, Shots: 1},
+			Bounds{Arbiter: Never, Campaigns: 1, Shots: 1, Requests: 1},
+			Bounds{Campaigns: 1, Cuts: 1, Requests: 1},
 			Bounds{Arbiter: Dropped, Changes: 1, Cuts: 1, AgentRestarts: 1},
 			Bounds{Arbiter: Taken, Changes: 1, Cuts: 1},
 			Bounds{Arbiter: Retaken, Changes: 1, Cuts: 1, Shots: 1},
@@ -133,8 +136,9 @@ func TestMutantsAreCaught(t *testing.T) {
 		AssuredBefore:    {Arbiter: Never, Campaigns: 1, Changes: 1, Cuts: 1, Shots: 2},
 		AssuredOfOlder:   {Arbiter: Never, Campaigns: 1, Changes: 1, Cuts: 1, Shots: 1},
 		KeepProof:        {Arbiter: Never, Campaigns: 1, Changes: 2, Cuts: 1, Shots: 2},
+		RebootProves:     {Arbiter: Never, Campaigns: 1, Changes: 1, Cuts: 1, Requests: 2},
 	}
-	for mutant := AckBeforeShrink; mutant <= KeepProof; mutant++ {
+	for mutant := AckBeforeShrink; mutant <= RebootProves; mutant++ {
 		t.Run(mutant.String(), func(t *testing.T) {
 			t.Parallel()
 			r := Run(bounds[mutant], mutant)

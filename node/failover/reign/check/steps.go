@@ -27,6 +27,7 @@ const (
 	changeRule
 	assure
 	shoot
+	askReboot // a: 0, the peer does; 1, it says so and goes on
 	letGo
 
 	deliverPrepare // a: epoch bit
@@ -118,6 +119,9 @@ func (w *world) arbiterSteps(n uint8, b Bounds) (out []step) {
 	}
 	if w.mayAssure(n) {
 		out = append(out, step{kind: assure, n: n})
+	}
+	if w.spent.requests < b.Requests && !w.off[1-n] && p.State() != reign.Idle {
+		out = append(out, step{kind: askReboot, n: n}, step{kind: askReboot, n: n, a: 1})
 	}
 	if w.spent.shots < b.Shots && p.Proves() {
 		out = append(out, step{kind: shoot, n: n})
@@ -284,6 +288,8 @@ func (w *world) words(st step) string {
 		return fmt.Sprintf("node %d gets the promise (or refusal) of voter %d", st.n, st.a)
 	case deliverRecorded:
 		return fmt.Sprintf("node %d hears that voter %d recorded the set (or refused)", st.n, st.a)
+	case askReboot:
+		return fmt.Sprintf("node %d's peer says that it reboots itself, and %s", st.n, [...]string{"does", "goes on"}[st.a])
 	case complete:
 		return fmt.Sprintf("node %d acknowledges write %d to the application", st.n, st.a)
 	case resync:

@@ -51,6 +51,8 @@ func (w *world) takeAgent(st step, mutant Mutant) {
 		w.assure(st.n, mutant)
 	case shoot:
 		w.shoot(st.n, mutant)
+	case askReboot:
+		w.askReboot(st, mutant)
 	case letGo:
 		p.Abandon()
 		w.demote(st.n)
@@ -91,6 +93,19 @@ func (w *world) shoot(n uint8, mutant Mutant) {
 		w.cutPower(1 - n)
 	}
 	w.send(arbiter.NodeID(n), w.props[n].PeerOff(true), mutant)
+}
+
+// askReboot has the peer reboot itself, or say so. It is up again before anybody looks, and who asked knows no more than
+// before.
+func (w *world) askReboot(st step, mutant Mutant) {
+	w.spent.requests++
+	if st.a == 0 {
+		w.cutPower(1 - st.n)
+		w.off[1-st.n] = false
+	}
+	if mutant == RebootProves {
+		w.send(arbiter.NodeID(st.n), w.props[st.n].PeerOff(true), mutant)
+	}
 }
 
 // cutPower ends everything of a box that is not on its disk.

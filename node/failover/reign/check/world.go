@@ -88,7 +88,7 @@ type recorded struct {
 	record   arbiter.Record
 }
 
-type spent struct{ campaigns, changes, cuts, restarts, crashes, losses, disks, shots, powers uint8 }
+type spent struct{ campaigns, changes, cuts, restarts, crashes, losses, disks, shots, requests, powers uint8 }
 
 // start is the first state of a run.
 func (s *search) start() world {
