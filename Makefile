@@ -56,7 +56,7 @@ sim-mutants: ## patched copies of the product; the simulation must find each of 
 # make repro-025 plays the test of docs/museum.md's no. 25, then once more with the mistake
 # in it; BUGGY=1 does only the latter. The tree itself is not touched.
 repro-%: ## a bug of docs/museum.md: its test passes now, and fails with the mistake back; make repro-all, repro-list
-	@$(GO) run ./lab/museum $(if $(BUGGY),-only buggy) $*
+	@PATH="$(CURDIR)/bin/tools:$$PATH" $(GO) run ./lab/museum $(if $(BUGGY),-only buggy) $*
 
 # One lab after the other by default: two cores are busy with one. PROCS=2 shares the
 # scenarios out to two labs. SLEEP=10m leaves the lab of a failed scenario as it is so long.
