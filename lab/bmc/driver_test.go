@@ -2,6 +2,7 @@ package bmc
 
 import (
 	"encoding/pem"
+	"strings"
 	"testing"
 
 	"gemel/node/fencing"
@@ -35,8 +36,11 @@ func TestProductionDriver(t *testing.T) {
 	}
 	state(fencing.On)
 	b.faults = Faults{Fail: true}
-	if err := device.PowerOff(t.Context()); err == nil {
+	switch err := device.PowerOff(t.Context()); {
+	case err == nil:
 		t.Error("a power control that fails was believed")
+	case !strings.HasSuffix(err.Error(), "500: the power control is out of order"):
+		t.Errorf("what people read: %v", err)
 	}
 	state(fencing.On)
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/stmcginnis/gofish"
+	"github.com/stmcginnis/gofish/common"
 	"github.com/stmcginnis/gofish/redfish"
 
 	"gemel/node/fencing"
@@ -136,5 +137,22 @@ func (d *Device) explain(err error) error {
 	if errors.As(err, &unknown) {
 		return fmt.Errorf("%w; give the controller's certificate with the key ca, or set insecure: true", err)
 	}
+	var answer *common.Error
+	if errors.As(err, &answer) && answer.HTTPReturnedStatusCode != 0 {
+		return fmt.Errorf("the controller answers %d: %s", answer.HTTPReturnedStatusCode, said(answer))
+	}
 	return err
+}
+
+// said is what the controller says in words; the rest of its answer is for programs.
+func said(answer *common.Error) string {
+	for _, more := range answer.ExtendedInfos {
+		if more.Message != "" {
+			return more.Message
+		}
+	}
+	if answer.Message != "" {
+		return answer.Message
+	}
+	return http.StatusText(answer.HTTPReturnedStatusCode)
 }
