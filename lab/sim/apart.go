@@ -152,7 +152,7 @@ func (w *world) joins(target, source *box) {
 // intact demands that each side still holds what was acknowledged on it.
 func (t *truth) intact(b *box) {
 	one := arbiter.Only(b.id)
-	for n := range int64(blocks) {
+	for n := range b.size() {
 		floor := uint64(0)
 		for i := len(t.writes[n]) - 1; i >= 0 && floor == 0; i-- {
 			if q := t.writes[n][i]; q.acked != 0 && !q.forgotten && (q.held|q.stable)&one != 0 {

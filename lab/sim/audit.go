@@ -21,7 +21,8 @@ type audit struct {
 
 // Stages of an audit.
 const (
-	auditReads = iota
+	auditGrows = iota
+	auditReads
 	auditReading
 	auditVerifies
 	auditVerifying
@@ -36,6 +37,10 @@ const (
 // it reports whether the audit is over.
 func (a *audit) goOn(p *box) (over bool) {
 	switch a.stage {
+	case auditGrows:
+		if a.grown(p) {
+			a.stage = auditReads
+		}
 	case auditReads:
 		a.readAll(p)
 	case auditReading:
@@ -87,7 +92,7 @@ func (b *box) bad() bool { return b.disk.Bad(0, blocks*blockSize) }
 func (a *audit) readAll(p *box) {
 	const piece = 16 * blockSize
 	a.stage, a.reads = auditReading, a.reads+1
-	for off := int64(0); off < blocks*blockSize; off += piece {
+	for off := int64(0); off < p.size()*blockSize; off += piece {
 		p.app.read(p.repl, block.Range{Off: off, Len: piece})
 	}
 	p.repl.run()

@@ -53,6 +53,13 @@ type box struct {
 	blank      bool            // made anew, and not whole since
 	restored   bool            // put back from an image, and not whole since
 
+	soundSince time.Duration // since when it is Primary, and the peer holds everything
+	bounded    bool          // it crashed so, and was not resynced since
+	marked     int64         // blocks that the saved bitmap may name
+
+	known int64 // blocks of the volume
+	seen  int64 // size of the device when it was last used
+
 	word    bool // its register rests on an operator's word
 	gaveUp  bool // its data was given up
 	stopped bool // an operator stopped its agent
@@ -88,7 +95,7 @@ func params(id arbiter.NodeID) meta.Params {
 
 func (b *box) params() meta.Params {
 	p := params(b.id)
-	p.ID[2] = byte(b.lives)
+	p.ID[2], p.Seen = byte(b.lives), b.seen
 	return p
 }
 
@@ -103,7 +110,10 @@ func format(id arbiter.NodeID) *crashdisk.Disk {
 func newBox(w *world, id arbiter.NodeID) *box {
 	b := &box{w: w, id: id, dice: w.chance.disk[id], disk: fresh[id]().Clone(), slow: 1, nicUp: true}
 	b.rate = 1 + (b.dice.Float64()*2-1)*clockDrift
-	b.app.b = b
+	b.app.b, b.known, b.seen = b, w.plan.begin(), deviceSize
+	if b.known < blocks {
+		b.litter()
+	}
 	return b
 }
 

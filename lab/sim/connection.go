@@ -269,6 +269,7 @@ func (e *end) up() {
 	peer := volume.Introduced(&e.hello)
 	if err := r.core.ConnUp(r.b.clock(), e.session, e.mine, peer); err != nil {
 		e.close(err)
+		r.run() // it may have taken a larger size
 		return
 	}
 	e.stage, r.clash, r.alone = upAndRunning, nil, false
@@ -313,6 +314,7 @@ func (e *end) deliver(h wire.Header, raw []byte) {
 		if r.b.blank || r.b.restored {
 			r.w.broken("only whole data is a source", "%s copies what is on another disk than before", names[e.side])
 		}
+		r.w.boxes[1-r.b.id].resynced(e.decision.Kind)
 		r.w.joins(r.w.boxes[1-r.b.id], r.b)
 		r.w.resyncBegins(r.b)
 	case core.EndAck:

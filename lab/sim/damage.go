@@ -167,7 +167,7 @@ func (t *truth) forget() {
 func (w *world) differing() (list []int64) {
 	all := block.Range{Len: blocks * blockSize}
 	a, b := w.boxes[0].peek(all), w.boxes[1].peek(all)
-	for n := range int64(blocks) {
+	for n := range min(w.boxes[0].size(), w.boxes[1].size()) {
 		if !bytes.Equal(a[n*blockSize:(n+1)*blockSize], b[n*blockSize:(n+1)*blockSize]) {
 			list = append(list, n)
 		}

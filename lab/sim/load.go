@@ -74,17 +74,17 @@ func (a *application) whenIdle(limit time.Duration, f func(ok bool)) {
 }
 
 // region draws which blocks a request is about; half of them crowd together.
-func region(dice dice) (first, count int) {
+func region(dice dice, size int) (first, count int) {
 	if dice.one(2) {
 		return dice.IntN(6), 1 + dice.IntN(4)
 	}
-	first = dice.IntN(blocks)
-	return first, 1 + dice.IntN(min(7, blocks-first))
+	first = dice.IntN(size)
+	return first, 1 + dice.IntN(min(7, size-first))
 }
 
 func (a *application) submit(r *replicator) {
 	dice := a.b.w.chance.load
-	first, count := region(dice)
+	first, count := region(dice, int(a.b.size()))
 	at := block.Range{Off: int64(first) * blockSize, Len: int64(count) * blockSize}
 	switch k := dice.IntN(100); {
 	case k < 55:

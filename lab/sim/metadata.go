@@ -18,6 +18,8 @@ type diskOp struct {
 	tear  func()       // what a crash makes of it while it is under way
 	meta  bool
 	ended bool
+	// requests is how many it makes of the disk, about; zero: a few.
+	requests int
 }
 
 // atDisk makes a request of the disk; done is told when it is answered.
@@ -88,6 +90,7 @@ func (r *replicator) saveBitmap() {
 func (r *replicator) savePages() {
 	r.pagesWanted, r.metaBusy = false, true
 	pages := r.core.Pages()
+	r.b.pagesSaved()
 	r.w.updated[updatePages]++
 	r.update(func() error { return volume.SavePages(r.store, pages) },
 		func(err error) { r.core.PagesSaved(r.b.clock(), err) })
@@ -232,11 +235,12 @@ func (r *replicator) die(closeSockets bool) {
 		case op.tear != nil:
 			op.tear()
 		case op.run != nil && op.meta && r.b.dice.one(2):
-			r.tornUpdate(op.run, r.b.dice.IntN(5))
+			r.tornUpdate(op.run, r.b.dice.IntN(max(op.requests, 5)))
 		case op.run != nil && r.b.dice.one(2):
 			_ = op.run() // its answer is nobody's any more
 		}
 	}
+	r.b.crashes()
 	r.b.repl = nil
 	if r.end != nil {
 		r.end.abandon(closeSockets)

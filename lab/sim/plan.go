@@ -52,7 +52,8 @@ const (
 	TendResync   // an operator pauses the resync, or changes its limits
 	Invalidate   // an operator throws the Secondary's data away
 	Grab         // an operator makes a box Primary that is cut off
-	kinds        = int(Grab) + 1
+	Enlarge      // the disks become larger, and an operator lets the volume grow
+	kinds        = int(Enlarge) + 1
 )
 
 var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", "power cut of both boxes",
@@ -64,7 +65,7 @@ var kindNames = [kinds]string{"replicator killed", "agent killed", "power cut", 
 	"blocks rot", "writes go astray", "blocks become unreadable", "metadata is damaged", "disk replaced",
 	"older image put back", "disk is a copy of the other node's", "both superblocks damaged",
 	"verify paused, resumed or stopped", "resync paused or bounded", "replica invalidated",
-	"volume grabbed on a box that is cut off"}
+	"volume grabbed on a box that is cut off", "disks enlarged, and resize ordered"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -107,6 +108,8 @@ type Plan struct {
 	TakeoverUnderA bool
 	// Policy settles a split brain, if it names a loser.
 	Policy handshake.Policy
+	// Begin is how many blocks the volume has at first.
+	Begin int
 	// Liar is the node whose disk changes blocks by itself.
 	Liar arbiter.NodeID
 }
@@ -114,7 +117,7 @@ type Plan struct {
 // Draw makes the plan of a seed.
 func Draw(seed uint64) Plan {
 	dice := newChances(seed ^ 0x706c616e).misc
-	p := Plan{Seed: seed, Length: dice.span(8*time.Second, 40*time.Second), Extent: 64 << 10}
+	p := Plan{Seed: seed, Begin: blocks, Length: dice.span(8*time.Second, 40*time.Second), Extent: 64 << 10}
 	if dice.one(3) {
 		p.ResyncRate = 256<<10 + dice.Int64N(1<<20)
 	}
@@ -134,13 +137,14 @@ func Draw(seed uint64) Plan {
 		at += dice.span(200*time.Millisecond, 9*time.Second)
 	}
 	p.drawPeople()
+	p.drawGrowth()
 	sort.SliceStable(p.Faults, func(i, j int) bool { return p.Faults[i].At < p.Faults[j].At })
 	return p
 }
 
 // odds of the kinds.
 var odds = [kinds]int{8, 6, 8, 3, 8, 3, 6, 6, 4, 3, 3, 6, 3, 3, 5, 6, 8, 4, 3, 8, 5,
-	3, 3, 4, 4, 3, 4, 1, 2, 4, 4, 3, 0}
+	3, 3, 4, 4, 3, 4, 1, 2, 4, 4, 3, 0, 0}
 
 func drawFault(dice dice, at time.Duration) Fault {
 	total := 0
@@ -271,6 +275,8 @@ func (w *world) upset(b *box, f Fault) (over func()) {
 	case Rot, Misdirect, Unreadable, HurtMetadata:
 	case Grab:
 		over = w.grab(f)
+	case Enlarge:
+		w.enlarge(f)
 	default:
 		over = w.cut(f)
 	}
@@ -377,7 +383,7 @@ func (w *world) heal() {
 func (p *Plan) drawPeople() {
 	dice := newChances(p.Seed).people
 	p.Policy = handshake.Policy{Zero: handshake.ZeroPrimaries(dice.IntN(7)), One: handshake.OnePrimary(dice.IntN(3))}
-	if dice.one(2) {
+	if dice.one(4) {
 		p.Policy = handshake.Policy{}
 	}
 	if !dice.one(5) {
@@ -389,5 +395,19 @@ func (p *Plan) drawPeople() {
 		f.For = dice.span(6*time.Second, 15*time.Second)
 		p.Length = max(p.Length, f.At+f.For+2*time.Second)
 		p.Faults = append(p.Faults, f)
+	}
+}
+
+// drawGrowth draws, in one plan of six, a volume that begins with half of its
+// blocks, and disks that become larger. They do not go bad by themselves then.
+func (p *Plan) drawGrowth() {
+	dice := newChances(p.Seed).growth
+	if !dice.one(6) {
+		return
+	}
+	p.Begin = blocks / 2
+	p.Faults = slices.DeleteFunc(p.Faults, func(f Fault) bool { return f.Kind >= Rot && f.Kind <= LoseMetadata })
+	for range 1 + dice.IntN(2) {
+		p.Faults = append(p.Faults, Fault{At: dice.span(4*time.Second, p.Length), Kind: Enlarge, Node: arbiter.NodeID(dice.IntN(2)), N: dice.IntN(6)})
 	}
 }

@@ -77,6 +77,11 @@ func newReplicator(b *box) {
 		return
 	}
 	words, _ := store.LoadBitmap()
+	room := b.w.room(store.Super().DeviceSize)
+	size := room
+	if agreed := store.Super().AgreedSize; agreed > 0 {
+		size = agreed
+	}
 	set, err := store.ReadLog()
 	if err != nil || !set.Known && len(b.hurts) == 0 {
 		b.w.broken("the activity log can be read after any crash", "%s: %v, %s", names[b.id], err, set.Why)
@@ -89,11 +94,12 @@ func newReplicator(b *box) {
 	r.store, r.record, r.renewal.Every = store, super.Register, renewEach
 	r.register = arbiter.Boot(super.Register, b.clock(), leaseTerm)
 	r.core = core.New(core.Config{
-		Self: b.id, Usable: blocks * blockSize, WriteTimeout: 6 * peerTimeout, DiskTimeout: diskTimeout, BarrierAfter: time.Second,
+		Self: b.id, Usable: room, WriteTimeout: 6 * peerTimeout, DiskTimeout: diskTimeout, BarrierAfter: time.Second,
 		Resync: resync.Limits{MaxRate: b.w.plan.ResyncRate}, Extent: b.w.plan.Extent, Checksums: b.w.plan.Checksums,
 		Protocol: b.w.protocol, Seed: b.dice.Uint64(),
 		Log: set, LogSlots: logSlots, LogExtent: logExtent, PageWords: meta.PageWords,
-	}, volume.Remembered(&super), words[:blocks/64], super.Register)
+	}, volume.Remembered(&super), words[:size/blockSize/64], super.Register)
+	b.bound(r.core, &super, &set)
 	b.w.tell("the replicator of %s starts: %s", names[b.id], helloWords(r.core.Hello()))
 	r.witnessRecord()
 	r.run()
@@ -212,6 +218,10 @@ func (r *replicator) carryOut(a *core.Action) {
 		r.writeLog()
 	case core.SaveUndo:
 		r.saveUndo(a)
+	case core.Measure:
+		r.measure(a.Version)
+	case core.Blank:
+		r.blank(a.Range)
 	case core.Drop:
 		r.w.tell("%s drops the connection: %v", names[r.b.id], a.Err)
 		if r.end != nil {

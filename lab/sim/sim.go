@@ -95,7 +95,10 @@ type Stats struct {
 	ByPolicy int // and by a policy
 	Kept     int // blocks in undo files
 	Undone   int // of them, brought back onto the volume
-	Faults   [kinds]int
+
+	Grown   int // times that a replica became larger
+	Bounded int // crashes of a Primary whose peer held everything
+	Faults  [kinds]int
 }
 
 // Add adds what o counted.
@@ -135,6 +138,8 @@ func (s *Stats) Add(o *Stats) {
 	s.ByPolicy += o.ByPolicy
 	s.Kept += o.Kept
 	s.Undone += o.Undone
+	s.Grown += o.Grown
+	s.Bounded += o.Bounded
 	for i, n := range o.Faults {
 		s.Faults[i] += n
 	}

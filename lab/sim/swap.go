@@ -42,6 +42,7 @@ func (b *box) swap(f Fault) bool {
 		return false
 	}
 	b.powerOff()
+	b.bounded = false
 	other := b.w.boxes[1-b.id]
 	switch f.Kind {
 	case ReplaceDisk:

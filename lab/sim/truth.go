@@ -301,8 +301,9 @@ func (t *truth) promoted(b *box, e arbiter.Epoch) {
 func (t *truth) holds(b *box, when string) {
 	all := block.Range{Len: blocks * blockSize}
 	p := b.peek(all)
-	t.w.stats.Placed += blocks
-	for n := range int64(blocks) {
+	size := b.size()
+	t.w.stats.Placed += int(size)
+	for n := range size {
 		floor := t.newest(n)
 		for off := n * blockSize; off < (n+1)*blockSize; off += crashdisk.Sector {
 			if have, ok := t.fits(b.id, p[off:off+crashdisk.Sector], n, floor); !ok {

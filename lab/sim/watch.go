@@ -21,6 +21,7 @@ func (w *world) look() {
 			w.broken("a verify finds nothing where nothing was damaged", "%s: %d bytes", names[b.id], m.Verify.Found)
 		}
 	}
+	w.watchBound()
 	w.attend()
 	w.settle()
 	p := w.whole()
@@ -73,7 +74,7 @@ func (w *world) compare(p *box) {
 	w.stats.Compared++
 	all := block.Range{Len: blocks * blockSize}
 	a, b := p.peek(all), w.boxes[1-p.id].peek(all)
-	for n := 0; n < blocks; n++ {
+	for n := range int(p.size()) {
 		if w.damage.at[0][int64(n)] || w.damage.at[1][int64(n)] {
 			continue
 		}

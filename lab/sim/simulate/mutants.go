@@ -61,6 +61,12 @@ var mutants = []mutant{
 		"m.counted() && min(a.Changed, b.Changed) == 0,", "m.counted(),"}}, ""},
 	{"flush alone without a new generation", []change{{coreRoom + "primary.go",
 		"(c.dirty.Bytes() == 0 || c.rotated())", "(c.dirty.Bytes() >= 0 || c.rotated())"}}, ""},
+	{"a crash marks everything", []change{{coreRoom + "core.go",
+		"meta.Active && !c.recoverLog(&cfg.Log)", "meta.Active && (c.recoverLog(&cfg.Log) || true)"}}, ""},
+	{"half of the new part not blanked", []change{{coreRoom + "grow.go",
+		"Range: block.Range{Off: from, Len: size - from}", "Range: block.Range{Off: from, Len: (size - from) / 2}"}}, ""},
+	{"new size taken before the peer was asked", []change{{coreRoom + "grow.go",
+		"	case c.meta.Room < g.aim:\n", "	case c.primary && g.running && c.meta.Room >= g.aim:\n\t\tc.raise(g.aim)\n\tcase c.meta.Room < g.aim:\n"}}, ""},
 	{"repair of one block for all that differ", []change{{coreRoom + "verify.go",
 		"\tq := c.alloc(copying, r)\n\tq.repair = true", "\tr.Len = block.Size\n\tq := c.alloc(copying, r)\n\tq.repair = true"}}, ""},
 }
