@@ -382,7 +382,10 @@ func (w *world) heal() {
 // go bad by themselves then: what is on them must be known on both sides.
 func (p *Plan) drawPeople() {
 	dice := newChances(p.Seed).people
-	p.Policy = handshake.Policy{Zero: handshake.ZeroPrimaries(dice.IntN(7)), One: handshake.OnePrimary(dice.IntN(3))}
+	p.Policy = handshake.Policy{Zero: handshake.DiscardZeroChanges, One: handshake.OnePrimary(dice.IntN(3))}
+	if zero := dice.IntN(9); zero < 7 {
+		p.Policy.Zero = handshake.ZeroPrimaries(zero)
+	}
 	if dice.one(4) {
 		p.Policy = handshake.Policy{}
 	}
