@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/block"
 	"gemel/node/replicator/disk/crashdisk"
 	"gemel/node/replicator/meta"
 )
@@ -41,8 +42,9 @@ type box struct {
 	// badReads of the application's next reads fail, badWrites of the next
 	// writes and syncs of data.
 	badReads, badWrites int
-	misses              int    // writes of data that go astray
-	hurts               []hurt // blocks of metadata that were damaged
+	worn                block.Range // writes here fail until somebody looks after the disk
+	misses              int         // writes of data that go astray
+	hurts               []hurt      // blocks of metadata that were damaged
 
 	image      *crashdisk.Disk // of an earlier time
 	imageHurts []hurt          // that it has
@@ -57,8 +59,8 @@ type box struct {
 	bounded    bool          // it crashed so, and was not resynced since
 	marked     int64         // blocks that the saved bitmap may name
 
-	known int64 // blocks of the volume
-	seen  int64 // size of the device when it was last used
+	known int64   // blocks of the volume
+	seen  []int64 // sizes of the device that were noted
 
 	word    bool // its register rests on an operator's word
 	gaveUp  bool // its data was given up
@@ -110,7 +112,7 @@ func format(id arbiter.NodeID) *crashdisk.Disk {
 func newBox(w *world, id arbiter.NodeID) *box {
 	b := &box{w: w, id: id, dice: w.chance.disk[id], disk: fresh[id]().Clone(), slow: 1, nicUp: true}
 	b.rate = 1 + (b.dice.Float64()*2-1)*clockDrift
-	b.app.b, b.known, b.seen = b, w.plan.begin(), deviceSize
+	b.app.b, b.known, b.seen = b, w.plan.begin(), []int64{deviceSize}
 	if b.known < blocks {
 		b.litter()
 	}
@@ -200,7 +202,7 @@ func (b *box) killReplicator(again time.Duration) {
 
 // repair is the administrator who mends a disk and restarts what gave it up.
 func (b *box) repair() {
-	b.badReads, b.badWrites, b.misses = 0, 0, 0
+	b.badReads, b.badWrites, b.misses, b.worn = 0, 0, 0, block.Range{}
 	if b.repl != nil && b.repl.core.Problem() != nil {
 		b.killReplicator(time.Second)
 	}

@@ -94,12 +94,13 @@ func (r *replicator) makeRoom(done func(room int64)) {
 		done(r.w.room(size))
 		return
 	}
+	r.b.seen = []int64{size, r.store.Super().DeviceSize}
 	r.atMeta(moveRequests, func() error { return r.store.Grow(size) }, func(err error) {
 		if err != nil {
 			r.w.broken("metadata can be moved to the end of a larger device", "%s: %v", names[r.b.id], err)
 		}
 		r.w.tell("the metadata of %s is at the new end of its device", names[r.b.id])
-		r.b.seen = size
+		r.b.seen = []int64{size}
 		done(r.w.room(size))
 	})
 }

@@ -60,7 +60,7 @@ func (a *app) deviceOf(device string, args []string) (path string, inspect func(
 		return apart, meta.InspectApart, nil
 	}
 	seen := disk.Seen(cfg.SizeFile(name))
-	return cfg.Volume(name).Device, func(d disk.Device) meta.Dump { return meta.Inspect(d, seen) }, nil
+	return cfg.Volume(name).Device, func(d disk.Device) meta.Dump { return meta.Inspect(d, seen...) }, nil
 }
 
 func (a *app) dumpMetadata(path string, inspect func(disk.Device) meta.Dump, asJSON bool) error {

@@ -159,11 +159,11 @@ func (s *slot) run(d disks, store *meta.Store) {
 
 // remember notes how large the metadata says that the device is, so that it is
 // found again should the device be enlarged.
-func (s *slot) remember(store *meta.Store) {
+func (s *slot) remember(store *meta.Store, next ...int64) {
 	if s.conf.Apart() != "" {
 		return
 	}
-	if err := disk.Remember(s.d.cfg.SizeFile(s.conf.Name), store.Super().DeviceSize); err != nil {
+	if err := disk.Remember(s.d.cfg.SizeFile(s.conf.Name), append(next, store.Super().DeviceSize)...); err != nil {
 		s.d.log.Warn("if the backing device is enlarged before the next start, its metadata will not be found",
 			"volume", s.conf.Name, "reason", err)
 	}
@@ -199,6 +199,7 @@ func (s *slot) options(d *disk.Disk, store *meta.Store, connect volume.Connect) 
 		ReceiveLimit:   share(len(s.d.cfg.Volumes)),
 		Checksums:      checksums[s.d.cfg.Replication.ChecksumResync],
 		Changed:        s.d.touch,
+		Moves:          func(size int64) { s.remember(store, size) },
 		Moved:          func(int64) { s.remember(store) },
 		LogSlots:       s.conf.ALExtents,
 		OnError:        onError[s.conf.OnIOError],

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,27 +14,36 @@ import (
 // with it when the device was enlarged meanwhile, while a device that became
 // smaller can be told from a wrong one. Losing the file loses no more than that.
 
-// Seen returns the size in bytes that Remember wrote to path, 0 if nobody knows.
-func Seen(path string) int64 {
+// Seen returns the sizes in bytes that Remember wrote to path, none if nobody
+// knows.
+func Seen(path string) (sizes []int64) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return 0
+		return nil
 	}
-	size, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil || size < 0 {
-		return 0
+	for _, line := range strings.Fields(string(text)) {
+		size, err := strconv.ParseInt(line, 10, 64)
+		if err != nil || size < 0 {
+			return nil
+		}
+		sizes = append(sizes, size)
 	}
-	return size
+	return sizes
 }
 
-// Remember notes the size in bytes of a backing device in the file at path.
-func Remember(path string, size int64) error {
-	if Seen(path) == size {
+// Remember notes the size in bytes of a backing device in the file at path: two,
+// the newer one first, while the metadata is on its way from one end to the other.
+func Remember(path string, sizes ...int64) error {
+	if slices.Equal(Seen(path), sizes) {
 		return nil
+	}
+	var text []byte
+	for _, size := range sizes {
+		text = fmt.Appendln(text, size)
 	}
 	err := os.MkdirAll(filepath.Dir(path), 0o755) //nolint:gosec // sizes are no secret
 	if err == nil {
-		err = os.WriteFile(path+".new", fmt.Appendln(nil, size), 0o644) //nolint:gosec // sizes are no secret
+		err = os.WriteFile(path+".new", text, 0o644) //nolint:gosec // sizes are no secret
 	}
 	if err == nil {
 		err = os.Rename(path+".new", path)

@@ -133,7 +133,7 @@ func (m *memory) same(o *memory) bool {
 func survives(t *testing.T, d *crashdisk.Disk, want memory, op, kept int) (found int64) {
 	t.Helper()
 	p := params
-	p.Seen = smallDevice
+	p.Seen = []int64{smallDevice}
 	for try := range 2 {
 		s, err := Open(d, p)
 		if err != nil {
@@ -208,7 +208,7 @@ func TestGrowRefuses(t *testing.T) {
 	if _, err := Open(d, p); !errors.Is(err, ErrNoMetadata) {
 		t.Errorf("nobody knows the old size: %v", err)
 	}
-	p.Seen = smallDevice
+	p.Seen = []int64{smallDevice}
 	if again, err := Open(d, p); err != nil || again.Super() != super || again.Note() == "" {
 		t.Errorf("the old size is known: %v", err)
 	}
@@ -219,7 +219,7 @@ func TestGrowRefuses(t *testing.T) {
 
 func TestShrunkDeviceIsNamed(t *testing.T) {
 	p := params
-	p.Seen = smallDevice
+	p.Seen = []int64{smallDevice}
 	if _, err := Open(crashdisk.New(smallDevice/2), p); !errors.Is(err, ErrShrunk) {
 		t.Errorf("got %v", err)
 	}
@@ -246,6 +246,28 @@ func TestFailedMoveStopsAll(t *testing.T) {
 		"page": s.SavePages(1, func(int) (int, []uint64) { return 0, nil })} {
 		if !errors.Is(err, ErrFailed) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestMoveOfADeviceEnlargedAgain: the power fails around a move, and the device is
+// larger still when it comes back. Both ends that were noted are looked at.
+func TestMoveOfADeviceEnlargedAgain(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		d, s := lived(t)
+		d.Enlarge(largeDevice)
+		want := int64(smallDevice)
+		if moved {
+			if err := s.Grow(largeDevice); err != nil {
+				t.Fatal(err)
+			}
+			want = largeDevice
+		}
+		d.Enlarge(2 * largeDevice)
+		p := params
+		p.Seen = []int64{largeDevice, smallDevice}
+		if again, err := Open(d, p); err != nil || again.Super().DeviceSize != want {
+			t.Errorf("moved %v: %v", moved, err)
 		}
 	}
 }

@@ -112,7 +112,7 @@ func (d *Dump) Err() error {
 }
 
 // Inspect reads what can be read, and writes nothing. seen is Params.Seen.
-func Inspect(dev disk.Device, seen int64) Dump {
+func Inspect(dev disk.Device, seen ...int64) Dump {
 	if s, err := readApart(dev); err == nil {
 		return inspectApart(dev, s, nil)
 	}

@@ -87,9 +87,10 @@ type Params struct {
 	// does not look at it.
 	ID [16]byte
 	// Seen is the size in bytes of the device, as the metadata knew it, when it
-	// was used last; 0: nobody knows. Open finds the metadata of a device that was
-	// enlarged since with it.
-	Seen int64
+	// was used last; two, the newer one first, if it was on its way to a new end;
+	// none: nobody knows. Open finds the metadata of a device that was enlarged
+	// since with it.
+	Seen []int64
 }
 
 // Store is the open metadata of one replica. Its methods may be called from

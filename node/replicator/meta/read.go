@@ -3,6 +3,7 @@ package meta
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"gemel/node/replicator/buffer"
 	"gemel/node/replicator/disk"
@@ -14,24 +15,28 @@ type slotRead struct {
 	err   error
 }
 
-// find loads the newest superblock of a device that had seen bytes when it was
-// used last, or 0 if nobody knows. Nothing is written.
-func find(dev disk.Device, seen int64) (*Store, error) {
+// find loads the newest superblock of a device whose metadata lay at the end of
+// one of the sizes in seen when it was used last, the likeliest first; none if
+// nobody knows. Nothing is written.
+func find(dev disk.Device, seen []int64) (*Store, error) {
 	s, err := read(dev, dev.Size())
-	switch {
-	case err == nil || seen == 0 || seen == dev.Size() || errors.Is(err, ErrNewer):
+	if err == nil || errors.Is(err, ErrNewer) {
 		return s, err
-	case seen > dev.Size():
+	}
+	for _, size := range seen {
+		if size > 0 && size < dev.Size() {
+			if before, older := read(dev, size); older == nil {
+				before.note = joined(before.note, enlarged(size, dev.Size()))
+				return before, nil
+			}
+		}
+	}
+	if size := slices.Max(append([]int64{0}, seen...)); size > dev.Size() {
 		return nil, fmt.Errorf("%w: it had %d bytes when it was used last and has %d now, and its end with the metadata is gone; "+
 			"nothing was changed; enlarge it again to %d bytes, or run `gemel volume create NAME --force` to fill a smaller volume anew",
-			ErrShrunk, seen, dev.Size(), seen)
+			ErrShrunk, size, dev.Size(), size)
 	}
-	before, older := read(dev, seen)
-	if older != nil {
-		return nil, err
-	}
-	before.note = joined(before.note, enlarged(seen, dev.Size()))
-	return before, nil
+	return nil, err
 }
 
 func enlarged(from, to int64) string {

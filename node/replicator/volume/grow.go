@@ -57,6 +57,9 @@ func (v *Volume) makeRoom() (int64, error) {
 	if size == before {
 		return v.o.Store.DataSize(), nil
 	}
+	if v.o.Moves != nil {
+		v.o.Moves(size)
+	}
 	if err := v.o.Store.Grow(size); err != nil {
 		return 0, err
 	}

@@ -84,9 +84,10 @@ type Options struct {
 	AfterSplit      handshake.Policy // what settles a split brain without a human
 	LogSlots        int              // extents of 4 MiB that can be hot; 0: activity.SlotsDefault
 	UndoDir         string           // for what a replica that was given up will lose
-	// Moved is told the size in bytes of a backing device that was enlarged, once
-	// the metadata lies at its new end; it must not block long.
-	Moved func(size int64)
+	// Moves is told the size in bytes of a backing device that was enlarged before
+	// its metadata goes to the new end, Moved once it lies there; they must not
+	// block long.
+	Moves, Moved func(size int64)
 	// Changed is called, without locks held, after every change of State that a
 	// watcher should see; it must not block.
 	Changed func()
