@@ -67,8 +67,8 @@ func (w *world) step() {
 // chances are independent streams of one seed, so that leaving out a fault
 // changes as little as possible of everything else.
 type chances struct {
-	net, load, misc, people, growth dice
-	disk                            [2]dice
+	net, load, misc, people, growth, errors dice
+	disk                                    [2]dice
 }
 
 // dice is a stream of chance.
@@ -76,7 +76,7 @@ type dice struct{ *rand.Rand }
 
 func newChances(seed uint64) chances {
 	stream := func(n uint64) dice { return dice{rand.New(rand.NewPCG(seed, n))} }
-	return chances{net: stream(1), load: stream(2), misc: stream(3), people: stream(6), growth: stream(7), disk: [2]dice{stream(4), stream(5)}}
+	return chances{net: stream(1), load: stream(2), misc: stream(3), people: stream(6), growth: stream(7), errors: stream(8), disk: [2]dice{stream(4), stream(5)}}
 }
 
 // one is true once in n times.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gemel/node/arbiter"
+	"gemel/node/block"
 	"gemel/node/replicator/disk/crashdisk"
 	"gemel/node/replicator/meta"
 	"gemel/node/replicator/volume"
@@ -20,6 +21,7 @@ type diskOp struct {
 	ended bool
 	// requests is how many it makes of the disk, about; zero: a few.
 	requests int
+	at       block.Range // of a write of data
 }
 
 // atDisk makes a request of the disk; done is told when it is answered.
@@ -35,6 +37,8 @@ func (r *replicator) atDisk(latency time.Duration, op *diskOp, done func(error))
 		case op.run == nil:
 		case !op.meta && r.b.badWrites > 0:
 			r.b.badWrites--
+			err = errDisk
+		case !op.meta && r.b.failsAt(op.at):
 			err = errDisk
 		default:
 			err = op.run()

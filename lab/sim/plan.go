@@ -107,7 +107,8 @@ type Plan struct {
 	Protocol       block.Protocol
 	TakeoverUnderA bool
 	// Policy settles a split brain, if it names a loser.
-	Policy handshake.Policy
+	Policy  handshake.Policy
+	OnError core.OnError
 	// Begin is how many blocks the volume has at first.
 	Begin int
 	// Liar is the node whose disk changes blocks by itself.
@@ -138,6 +139,7 @@ func Draw(seed uint64) Plan {
 	}
 	p.drawPeople()
 	p.drawGrowth()
+	p.OnError = core.OnError(max(newChances(seed).errors.IntN(4)-1, 0))
 	sort.SliceStable(p.Faults, func(i, j int) bool { return p.Faults[i].At < p.Faults[j].At })
 	return p
 }
@@ -290,7 +292,12 @@ func (b *box) ail(f Fault) (cure func()) {
 		b.badReads = f.N
 		return func() {}
 	case BadWrites:
-		b.badWrites = f.N
+		if f.N == 3 {
+			b.worn = blockAt(int64(f.At/time.Millisecond) % (b.size() - 4))
+			b.worn.Len *= 4
+		} else {
+			b.badWrites = f.N
+		}
 		return b.repair
 	}
 	b.slow = f.N

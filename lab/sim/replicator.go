@@ -94,7 +94,7 @@ func newReplicator(b *box) {
 	r.store, r.record, r.renewal.Every = store, super.Register, renewEach
 	r.register = arbiter.Boot(super.Register, b.clock(), leaseTerm)
 	r.core = core.New(core.Config{
-		Self: b.id, Usable: room, WriteTimeout: 6 * peerTimeout, DiskTimeout: diskTimeout, BarrierAfter: time.Second,
+		Self: b.id, Usable: room, OnError: b.w.plan.OnError, WriteTimeout: 6 * peerTimeout, DiskTimeout: diskTimeout, BarrierAfter: time.Second,
 		Resync: resync.Limits{MaxRate: b.w.plan.ResyncRate}, Extent: b.w.plan.Extent, Checksums: b.w.plan.Checksums,
 		Protocol: b.w.protocol, Seed: b.dice.Uint64(),
 		Log: set, LogSlots: logSlots, LogExtent: logExtent, PageWords: meta.PageWords,
@@ -243,7 +243,7 @@ func (r *replicator) write(a *core.Action) {
 		r.w.broken("a payload is kept while it is needed", "%s writes %d+%d without one", names[r.b.id], at.Off, at.Len)
 	}
 	what := *a
-	request := &diskOp{run: func() error {
+	request := &diskOp{at: at, run: func() error {
 		if r.b.misses > 0 && what.Op == core.OpBytes && int64(len(data)) == at.Len && at.End() <= blocks*blockSize {
 			r.b.misses--
 			return r.b.misdirect(at, data)

@@ -1,5 +1,7 @@
 package sim
 
+import "gemel/node/block"
+
 // sicken lets a disk do what disks do; false: it would cost the only copy.
 func (w *world) sicken(b *box, f Fault) bool {
 	switch f.Kind {
@@ -18,6 +20,9 @@ func (w *world) sicken(b *box, f Fault) bool {
 	}
 	return true
 }
+
+// failsAt reports whether a write fails because its blocks are worn out.
+func (b *box) failsAt(at block.Range) bool { return !at.Empty() && b.worn.Overlaps(at) }
 
 // crowded draws a block, mostly one of those that the application likes.
 func (b *box) crowded(n int) int {

@@ -97,6 +97,7 @@ type Stats struct {
 	Undone   int // of them, brought back onto the volume
 
 	Grown   int // times that a replica became larger
+	Passed  int // errors of a disk that the application was told of
 	Bounded int // crashes of a Primary whose peer held everything
 	Faults  [kinds]int
 }
@@ -140,6 +141,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Undone += o.Undone
 	s.Grown += o.Grown
 	s.Bounded += o.Bounded
+	s.Passed += o.Passed
 	for i, n := range o.Faults {
 		s.Faults[i] += n
 	}

@@ -27,7 +27,7 @@ func (s *Stats) String() string {
 		"%d times both sides saw that they had gone apart, %d settled by an operator, %d by a policy; "+
 		"%d blocks kept in undo files, %d brought back\n",
 		s.Grabbed, s.GivenUp, s.Apart, s.Resolved, s.ByPolicy, s.Kept, s.Undone)
-	fmt.Fprintf(&b, "growth: %d times a replica became larger; bounds: %d crashes of a Primary with a whole peer, each within its log\n", s.Grown, s.Bounded)
+	fmt.Fprintf(&b, "growth: %d times a replica became larger; errors that the application was told of: %d; bounds: %d crashes of a Primary with a whole peer, each within its log\n", s.Grown, s.Passed, s.Bounded)
 	b.WriteString("faults:")
 	for k, n := range s.Faults {
 		fmt.Fprintf(&b, " %v %d,", Kind(k), n)

@@ -25,7 +25,7 @@ func (b *box) spare() bool {
 
 // intact reports whether b's disk is not a mixture, nor failed, and its vote counts.
 func (b *box) intact() bool {
-	if b.repl != nil && (b.repl.core.Problem() != nil || b.repl.core.Hello().Discard) || b.badWrites > 0 {
+	if b.repl != nil && (b.repl.core.Problem() != nil || b.repl.core.Hello().Discard) || b.badWrites > 0 || !b.worn.Empty() {
 		return false
 	}
 	s, err := meta.Open(b.disk.Clone(), b.params())

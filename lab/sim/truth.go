@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"gemel/node/arbiter"
@@ -98,7 +99,11 @@ func (t *truth) answered(r *replicator, q *request, err error) {
 		r.after(0, func() { q.then(err == nil) })
 	}
 	if err != nil {
-		if r.core.View(0).Primary && r.core.Problem() == nil && !q.mend {
+		passed := t.w.plan.OnError == core.PassOn && errors.Is(err, errDisk)
+		if passed {
+			t.w.stats.Passed++
+		}
+		if r.core.View(0).Primary && r.core.Problem() == nil && !q.mend && !passed {
 			t.w.broken("a Primary with a good disk answers every request", "%s: %v", names[q.box], err)
 		}
 		return

@@ -61,6 +61,8 @@ var mutants = []mutant{
 		"m.counted() && min(a.Changed, b.Changed) == 0,", "m.counted(),"}}, ""},
 	{"a crash marks everything", []change{{coreRoom + "core.go",
 		"meta.Active && !c.recoverLog(&cfg.Log)", "meta.Active && (c.recoverLog(&cfg.Log) || true)"}}, ""},
+	{"block that the application was told of not copied again", []change{{coreRoom + "onerror.go",
+		"\t\tq.again = true\n", "\t\tq.again = false\n"}}, ""},
 	{"half of the new part not blanked", []change{{coreRoom + "grow.go",
 		"Range: block.Range{Off: from, Len: size - from}", "Range: block.Range{Off: from, Len: (size - from) / 2}"}}, ""},
 	{"new size taken before the peer was asked", []change{{coreRoom + "grow.go",
