@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -65,4 +66,10 @@ func (p *pair) collectInto(ctx context.Context, dir string) error {
 	return bundle.Collect(ctx, p.lab, dir, bundle.Options{
 		Why: report.FailureMessage(), Rerun: rerun, Seed: fmt.Sprint(GinkgoRandomSeed()),
 	})
+}
+
+// run runs a command on this host and returns what it said.
+func run(ctx context.Context, name string, args ...string) (string, error) {
+	said, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	return string(said), err
 }
