@@ -18,8 +18,9 @@ const attrValid = 24 * time.Hour
 
 // file is the device as the file that the kernel sees.
 type file struct {
-	dev  block.Device
-	size atomic.Int64
+	dev    block.Device
+	writer block.WriteStarter // dev, if it ends writes by itself
+	size   atomic.Int64
 	// other counts requests that are no data: the tests want none per I/O.
 	other atomic.Int64
 	last  atomic.Pointer[error] // newest error of the device, for diagnosis

@@ -12,7 +12,10 @@ const pageBytes = 4096
 // frame is memory for one request or answer: its data begin on a page, and what
 // comes before them in a message lies at the end of the page before, so that data
 // are never moved to be aligned.
-type frame struct{ mem []byte }
+type frame struct {
+	mem   []byte
+	write write // that it holds
+}
 
 func (f *frame) data() []byte { return f.mem[pageBytes:] }
 
@@ -81,7 +84,7 @@ func (p *frames) grow() error {
 	for i := 0; i < len(mem); i += pageBytes {
 		mem[i] = 0 // populating is a wish only
 	}
-	p.free = append(p.free, &frame{mem})
+	p.free = append(p.free, &frame{mem: mem})
 	p.all++
 	return nil
 }

@@ -1,6 +1,10 @@
 package onefile
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"gemel/node/block"
+)
 
 // handle answers one request, and gives the frame back.
 func (s *Server) handle(f *frame, n int) {
@@ -50,10 +54,53 @@ func (s *Server) handleWrite(f *frame, q request) {
 		return
 	}
 	f, pool := s.fit(f, int(at.n), true)
-	reason := s.file.write(f.data()[:at.n], at)
-	order.PutUint64(f.data(), uint64(at.n)) //nolint:gosec // at most MaxWrite, and padding
-	s.reply(f, q.unique, writeOut, reason)
-	pool.put(f)
+	f.write = write{s, pool, q.unique, at.n}
+	if !s.startWrite(f, at) {
+		s.wrote(f, s.file.write(f.data()[:at.n], at))
+	}
+}
+
+// write is what is needed to answer a WRITE.
+type write struct {
+	s      *Server
+	pool   *frames // of its frame
+	unique uint64
+	n      int64
+}
+
+// startWrite has the device begin a write that it is to end by itself, and reports
+// whether it did.
+func (s *Server) startWrite(f *frame, at span) bool {
+	if s.file.writer == nil || !s.file.fits(at) {
+		return false
+	}
+	s.workers.Add(1)
+	if s.file.writer.StartWrite(f.data()[:at.n], at.off, false, f) {
+		return true
+	}
+	s.workers.Done()
+	return false
+}
+
+// WriteDone is told how a write ended; see block.WriteDone. The kernel takes an answer
+// without waiting for anything, so it is given at once.
+func (f *frame) WriteDone(err error, _ bool) {
+	s, reason := f.write.s, unix.Errno(0)
+	if err != nil {
+		reason = s.file.fail(err)
+	}
+	s.wrote(f, reason)
+	s.workers.Done()
+}
+
+var _ block.WriteDone = (*frame)(nil)
+
+// wrote answers a WRITE and gives its frame back.
+func (s *Server) wrote(f *frame, reason unix.Errno) {
+	w := f.write
+	order.PutUint64(f.data(), uint64(w.n)) //nolint:gosec // at most MaxWrite, and padding
+	s.reply(f, w.unique, writeOut, reason)
+	w.pool.put(f)
 }
 
 // fit returns a frame for n bytes and the pool it goes back to. A small request

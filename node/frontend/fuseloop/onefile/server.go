@@ -92,6 +92,7 @@ func (s *Server) resume() error {
 func newServer(fd int, dev block.Device, session Session) *Server {
 	s := &Server{fd: fd, session: session, large: newFrames(MaxWrite, mostLarge), small: newFrames(smallBytes, mostSmall)}
 	s.file.dev = dev
+	s.file.writer, _ = dev.(block.WriteStarter)
 	s.file.size.Store(dev.SizeBytes())
 	return s
 }
