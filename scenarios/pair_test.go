@@ -26,10 +26,14 @@ type pair struct {
 	broken  bool      // could not be healed: the next scenario gets a new lab
 
 	replaced  []replaced
-	services  []string // of the lab as it was built; empty: NFS only
-	collected string   // folder of the running scenario's findings; empty: none yet
+	services  []string         // of the lab as it was built; empty: NFS only
+	settings  cluster.Settings // of the boxes' configuration
+	collected string           // folder of the running scenario's findings; empty: none yet
 	firstSync syncResult
 }
+
+// plain is how a lab is built.
+var plain = cluster.Settings{Fencing: cluster.FencingOff, WitnessOn: cluster.LAN}
 
 // syncResult is what the first sync moved, as the Primary tells.
 type syncResult struct {
@@ -44,7 +48,8 @@ func (p *pair) build(ctx context.Context) {
 	Expect(err).NotTo(HaveOccurred())
 	_, err = p.lab.Down(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	options := cluster.Options{BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit, Model: "unthrottled", Services: p.services}
+	options := cluster.Options{BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit, Model: "unthrottled", Services: p.services, Settings: plain}
+	p.settings = plain
 	if len(p.services) > 0 {
 		options.DiskSize = 2 * diskSize
 	}
@@ -88,6 +93,13 @@ func (p *pair) begin(ctx context.Context) {
 		p.build(ctx)
 	}
 	p.heal(ctx)
+	settings := plain
+	if slices.Contains(CurrentSpecReport().Labels(), fencingLabel) {
+		settings.Fencing = cluster.FencingOn
+	}
+	if p.settings != settings {
+		p.configure(ctx, settings)
+	}
 	p.watchAddress(ctx)
 	p.begun = time.Now()
 }

@@ -31,7 +31,7 @@ nodes:
 {{- end}}
 {{- end}}
 {{- if $.Fencing}}
-fencing: {required: {{$.Required}}, probe: 5s} # often, so that a broken power control is seen soon
+fencing: {required: {{$.Required}}, timeout: 10s, probe: 5s} # often, so that a broken power control is seen soon
 {{- end}}
 {{.Third}}
 replication: {links: [private, private2, lan]}

@@ -117,7 +117,8 @@ func missing(n *Node, primary bool) []string {
 	want(n.ReplicatorProblem == "", "%s", n.ReplicatorProblem)
 	want(v.Problem == "", "%s", v.Problem)
 	want(n.Peer.Alive, "%s is not heard", n.Peer.Name)
-	want(n.Witness.Reachable, "the witness does not answer")
+	want(n.Witness.Reachable || n.Witness.Name == "", "the witness does not answer")
+	want(v.Arbiter.Differs == "", "its third voter is %s: %s", v.Arbiter.Recorded, v.Arbiter.Differs)
 	for _, link := range n.Links {
 		want(link.Up && link.Carrier, "link %s: up %v, carrier %v", link.Name, link.Up, link.Carrier)
 	}

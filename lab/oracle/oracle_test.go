@@ -41,7 +41,7 @@ func healthyPrimary() Node {
 	return Node{
 		Status: api.Status{
 			Peer:    api.PeerStatus{Name: "server2", Alive: true},
-			Witness: api.VoterStatus{Reachable: true},
+			Witness: api.VoterStatus{Name: "witness", Reachable: true},
 			Links:   []api.LinkStatus{{Name: "lan", Up: true, Carrier: true}},
 		},
 		Vol: api.Volume{
@@ -61,6 +61,7 @@ func TestMissingNamesWhatIsMissing(t *testing.T) {
 	for word, damage := range map[string]func(*Node){
 		"not heard":     func(n *Node) { n.Peer.Alive = false },
 		"witness":       func(n *Node) { n.Witness.Reachable = false },
+		"third voter":   func(n *Node) { n.Vol.Arbiter.Differs = "it is changed soon" },
 		"link lan":      func(n *Node) { n.Links[0].Carrier = false },
 		"connection":    func(n *Node) { n.Vol.Connection = control.Connecting },
 		"disk is":       func(n *Node) { n.Vol.Disk = control.Inconsistent },
