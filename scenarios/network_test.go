@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"context"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -28,4 +29,34 @@ var _ = Describe("The network", Label("full"), func() {
 			world.awaitHealthy(ctx)
 			Expect(world.primary(ctx)).To(Equal(secondary))
 		}, SpecTimeout(specLimit))
+
+	// A box that stands still sends nothing, while the network goes on without it; that its
+	// kernel, which is the host's, stands still as well is what the pulled cables play.
+	It("the Primary's box stands still, as a virtual machine does while it is moved, and goes on when the other serves: "+
+		"what it was about to acknowledge it never does, and it lets go", func(ctx SpecContext) {
+		primary, secondary := world.sides(ctx)
+		world.bothMayAnswer("the kernel of a box that goes on answers for its addresses before the first program of it runs")
+		world.underLoad(ctx, func() {
+			world.isolate(ctx, primary)
+			world.freeze(ctx, primary)
+			world.awaitServing(ctx, secondary, 30*time.Second)
+			world.rejoin(primary)
+			world.thaw(ctx, primary)
+			world.expectLetGo(ctx, primary)
+		})
+		world.expectEvents(ctx, secondary, "failure.major", "elected", "serving")
+		world.expectEvents(ctx, primary, "letting-go", "let-go")
+		Expect(world.primary(ctx)).To(Equal(secondary))
+	}, SpecTimeout(specLimit))
 })
+
+// freeze stops every process of a box but its init, which only waits; thaw lets them go on.
+func (p *pair) freeze(ctx context.Context, box string) {
+	GinkgoHelper()
+	p.must(ctx, box, "sh", "-c", "kill -STOP -1")
+}
+
+func (p *pair) thaw(ctx context.Context, box string) {
+	GinkgoHelper()
+	p.must(ctx, box, "sh", "-c", "kill -CONT -1")
+}
