@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -144,11 +145,15 @@ func (r *asker) told(err error) {
 	r.mu.Lock()
 	r.state.Asked, r.state.Answer = time.Now(), text(err)
 	r.mu.Unlock()
-	if err != nil {
-		r.note("peer-reboot.refused", fmt.Sprintf("%s does not reboot itself.", r.node), err.Error()+"; the take-over goes on as without it")
-		return
+	var refused *api.Error
+	switch {
+	case err == nil:
+		r.note("peer-reboot.asked", fmt.Sprintf("%s says that it reboots itself.", r.node), "its word is no proof; nothing rests on it")
+	case errors.As(err, &refused):
+		r.note("peer-reboot.refused", fmt.Sprintf("%s does not reboot itself.", r.node), err.Error())
+	default: // a box that is dead, most likely
+		r.note("peer-reboot.unasked", fmt.Sprintf("%s could not be asked to reboot itself.", r.node), err.Error())
 	}
-	r.note("peer-reboot.asked", fmt.Sprintf("%s says that it reboots itself.", r.node), "its word is no proof; nothing rests on it")
 }
 
 // byHand is an operator's order.

@@ -148,7 +148,7 @@ func TestThePeersWordChangesNothing(t *testing.T) {
 		asked  int
 	}{
 		"it says yes, no device":                    {nil, nil, false, false, false, 1},
-		"it says no, no device":                     {errors.New("no"), nil, false, false, false, 1},
+		"it says no, no device":                     {&api.Error{Code: api.CodeRefused, Message: "no"}, nil, false, false, false, 1},
 		"it says yes, the device fails":             {nil, &fakeSwitch{refuses: errors.New("no route")}, false, false, false, 1},
 		"it says yes, and a proof is wanted":        {nil, &fakeSwitch{refuses: errors.New("no route")}, true, false, true, 1},
 		"it says yes, and the proof comes":          {nil, &fakeSwitch{power: fencing.On}, true, false, false, 1},
@@ -171,6 +171,13 @@ func TestThePeersWordChangesNothing(t *testing.T) {
 			}
 			if (err != nil) != c.fails {
 				t.Errorf("%v", err)
+			}
+			noted := map[error]string{nil: "peer-reboot.asked"}[c.says]
+			if noted == "" {
+				noted = "peer-reboot.refused"
+			}
+			if s.memory.has(noted) == c.alive {
+				t.Errorf("%s noted: %v", noted, !c.alive)
 			}
 			got := len(s.private.reboots) + len(s.lan.reboots)
 			if got < c.asked || c.asked == 0 && got > 0 {
