@@ -95,6 +95,7 @@ type holder struct {
 	mu    sync.Mutex
 	muted bool // the address is going away: not one more announcement
 
+	early   *waiting           // clients that came before the address is opened; nil: it is open. Guarded by Manager.mu
 	tickles context.CancelFunc // ends those of the last opening; nil: there was none. Guarded by Manager.mu
 	ctx     context.Context    // of the goroutines
 }
@@ -121,6 +122,7 @@ func (h *holder) mute() {
 func (h *holder) stop() {
 	h.mute()
 	h.cancel()
+	h.early.end()
 	h.wire.close()
 	h.wg.Wait()
 }

@@ -114,14 +114,18 @@ func (m *Manager) begin(ctx context.Context, a Address, ask question) error {
 	if err != nil {
 		return err
 	}
+	var early *waiting
 	if !present {
+		early = keepWaiting(a.IP)
 		err = take(ctx, w, link, a, ask)
 	}
 	if err != nil {
+		early.end()
 		w.close()
 		return err
 	}
-	m.held[a.IP] = m.hold(a, w)
+	h := m.hold(a, w)
+	h.early, m.held[a.IP] = early, h
 	return nil
 }
 
@@ -153,7 +157,8 @@ func awaitUse(ctx context.Context, ip netip.Addr) {
 	}
 }
 
-// Open lets a claimed address answer its clients: what they reach now is ready.
+// Open lets a claimed address answer its clients: what they reach now is ready. Those
+// that asked for a connection since the claim get it at once.
 // Those in list were connected to the box that had the address before; they are made
 // to notice and connect anew. Entries for other addresses are passed over.
 func (m *Manager) Open(a Address, list []Connection) error {
@@ -167,6 +172,8 @@ func (m *Manager) Open(a Address, list []Connection) error {
 	if err := unhush(a.IP); err != nil {
 		return fmt.Errorf("open address %s: %w", a, err)
 	}
+	_ = h.early.admit() // those it does not reach ask again
+	h.early = nil
 	var mine []Connection
 	for _, c := range list {
 		if c.Local.Addr() == a.IP && c.Remote.Addr().Is4() == a.IP.Is4() {

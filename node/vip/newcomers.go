@@ -38,7 +38,7 @@ func Newcomers(ctx context.Context, ips []netip.Addr, tell func(Connection)) err
 	for i, w := range ears {
 		wg.Go(func() {
 			defer context.AfterFunc(ctx, w.close)()
-			results[i] = listenForSYN(ctx, w, ips, tell)
+			results[i] = listenForSYN(ctx, w, ips, func(c Connection, _ []byte) { tell(c) })
 			w.close()
 		})
 	}
@@ -117,7 +117,9 @@ func beginsOverIP6() []unix.SockFilter {
 	}
 }
 
-func listenForSYN(ctx context.Context, w *wire, ips []netip.Addr, tell func(Connection)) error {
+// listenForSYN tells of every connection that begins, with the packet; that is the
+// caller's only during the call.
+func listenForSYN(ctx context.Context, w *wire, ips []netip.Addr, tell func(Connection, []byte)) error {
 	buf := make([]byte, 2048)
 	for {
 		n, err := w.file.Read(buf)
@@ -130,7 +132,7 @@ func listenForSYN(ctx context.Context, w *wire, ips []netip.Addr, tell func(Conn
 			return fmt.Errorf("listen for clients: %w", err)
 		}
 		if c, ok := readSYN(buf[:n]); ok && slices.Contains(ips, c.Local.Addr()) {
-			tell(c)
+			tell(c, buf[:n])
 		}
 	}
 }
