@@ -75,14 +75,20 @@ func (a *audit) goOn(p *box) (over bool) {
 		}
 		a.repaired(p)
 		a.stage = auditUndo
-	case auditUndo:
-		a.stage = auditUndoing
-		return !a.undone(p)
-	case auditUndoing:
-		a.broughtBack()
-		return true
+	default:
+		return a.end(p)
 	}
 	return false
+}
+
+// end brings an undo file back, if there is one; then all is over.
+func (a *audit) end(p *box) (over bool) {
+	if a.stage == auditUndo {
+		a.stage = auditUndoing
+		return !a.undone(p)
+	}
+	a.broughtBack()
+	return true
 }
 
 // bad reports whether a block of the volume cannot be read on b.
