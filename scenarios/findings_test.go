@@ -21,7 +21,11 @@ func (p *pair) statuses() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var text strings.Builder
-	for _, name := range append([]string{"witness"}, oracle.Servers...) {
+	names := oracle.Servers
+	if p.arbiter == "" {
+		names = append([]string{"witness"}, names...)
+	}
+	for _, name := range names {
 		said, err := p.lab.Exec(ctx, name, "gemel", "status")
 		if err != nil {
 			fmt.Fprintf(&text, "--- %s: %v\n", name, err)

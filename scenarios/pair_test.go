@@ -27,6 +27,7 @@ type pair struct {
 
 	replaced  []replaced
 	services  []string         // of the lab as it was built; empty: NFS only
+	arbiter   string           // the same: cluster.ByEtcd, or empty for the witness
 	settings  cluster.Settings // of the boxes' configuration
 	collected string           // folder of the running scenario's findings; empty: none yet
 	firstSync syncResult
@@ -48,8 +49,9 @@ func (p *pair) build(ctx context.Context) {
 	Expect(err).NotTo(HaveOccurred())
 	_, err = p.lab.Down(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	options := cluster.Options{BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit, Model: "unthrottled", Services: p.services, Settings: plain}
-	p.settings = plain
+	p.settings = p.plainFor()
+	options := cluster.Options{BinDir: bin, DiskSize: diskSize, CableRate: cluster.Gigabit, Model: "unthrottled", Services: p.services,
+		Arbiter: p.arbiter, Settings: p.settings}
 	if len(p.services) > 0 {
 		options.DiskSize = 2 * diskSize
 	}
@@ -66,6 +68,16 @@ func (p *pair) build(ctx context.Context) {
 	snapshot, err := leftovers.Take(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	p.whole, p.broken = snapshot.Of(labName()), false
+}
+
+// plainFor are the settings of a scenario that wants none. Servers reach etcd over a network
+// of its own, so that it can be cut off while everything else goes on.
+func (p *pair) plainFor() cluster.Settings {
+	settings := plain
+	if p.arbiter == cluster.ByEtcd {
+		settings.WitnessOn = cluster.Management
+	}
+	return settings
 }
 
 // create makes a volume on both servers of a new lab.
@@ -88,12 +100,24 @@ func (p *pair) begin(ctx context.Context) {
 	if slices.Contains(CurrentSpecReport().Labels(), servicesLabel) {
 		wanted = allServices
 	}
-	if p.broken || !slices.Equal(p.services, wanted) {
-		p.services = wanted
+	third := ""
+	if slices.Contains(CurrentSpecReport().Labels(), etcdLabel) {
+		third = cluster.ByEtcd
+		bin, err := binaries()
+		Expect(err).NotTo(HaveOccurred())
+		if _, err := cluster.EtcdBinary(bin); err != nil {
+			Skip(err.Error())
+		}
+	}
+	if p.broken || !slices.Equal(p.services, wanted) || p.arbiter != third {
+		p.services, p.arbiter = wanted, third
 		p.build(ctx)
 	}
 	p.heal(ctx)
-	settings := plain
+	if third == cluster.ByEtcd {
+		p.awaitEtcd(ctx)
+	}
+	settings := p.plainFor()
 	if slices.Contains(CurrentSpecReport().Labels(), fencingLabel) {
 		settings.Fencing = cluster.FencingOn
 	}
