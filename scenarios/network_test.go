@@ -11,6 +11,38 @@ import (
 )
 
 var _ = Describe("The network", Label("full"), func() {
+	It("the client's own cable is pulled: nobody fails over, and plugging it is enough", func(ctx SpecContext) {
+		primary := world.primary(ctx)
+		world.underLoad(ctx, func() {
+			world.pull(ctx, "client", cluster.LAN)
+			time.Sleep(5 * time.Second) // longer than a lease
+			Expect(world.lab.PlugCable("client", cluster.LAN)).To(Succeed())
+		})
+		world.expectNothingOf(takeOver...)
+		Expect(world.primary(ctx)).To(Equal(primary))
+	}, SpecTimeout(specLimit))
+
+	It("the LAN's switch fails under everybody while a client writes: the servers do not toss the volume, and go on when it is back",
+		func(ctx SpecContext) {
+			boxes := []string{"client", "witness", "server1", "server2"}
+			world.underLoad(ctx, func() {
+				for _, box := range boxes {
+					world.pull(ctx, box, cluster.LAN)
+				}
+				time.Sleep(8 * time.Second)
+				for _, box := range boxes {
+					Expect(world.lab.PlugCable(box, cluster.LAN)).To(Succeed())
+				}
+			})
+			moved := 0
+			for _, e := range world.history() {
+				if e.Kind == "elected" {
+					moved++
+				}
+			}
+			Expect(moved).To(BeNumerically("<=", 1), world.tale)
+		}, SpecTimeout(specLimit))
+
 	// Nobody sees a carrier go: only silence tells, and only to the others.
 	It("nothing that the Primary sends arrives anywhere any more, while it hears everybody: the other serves, and it lets go",
 		func(ctx SpecContext) {

@@ -43,6 +43,34 @@ var _ = Describe("Resyncs", Label("full"), func() {
 			world.awaitHealthy(ctx)
 			Expect(world.primary(ctx)).To(Equal(primary))
 		}, SpecTimeout(specLimit))
+
+	It("an operator gives up the Secondary's data while a client writes: every block is gone over again", func(ctx SpecContext) {
+		primary, secondary := world.sides(ctx)
+		before := world.node(ctx, primary).Vol.Counters
+		report := world.underLoad(ctx, func() {
+			world.must(ctx, secondary, "gemel", "volume", "invalidate", volume, "--yes")
+			world.awaitHealthy(ctx)
+		})
+		Expect(report.Errors).To(BeZero())
+		after := world.node(ctx, primary).Vol
+		Expect(after.Counters.Resynced + after.Counters.Same - before.Resynced - before.Same).To(BeNumerically(">=", after.Size))
+		world.expectEvents(ctx, secondary, "data.given-up")
+		world.expectNothingOf(takeOver...)
+	}, SpecTimeout(specLimit))
+
+	It("files come and go and their blocks are discarded while a client writes: both disks stay the same", func(ctx SpecContext) {
+		primary, _ := world.sides(ctx)
+		report := world.underLoad(ctx, func() {
+			for range 3 {
+				world.must(ctx, primary, "dd", "if=/dev/urandom", "of=/srv/data/much", "bs=1M", "count=24", "conv=fsync")
+				world.must(ctx, primary, "rm", "/srv/data/much")
+				world.must(ctx, primary, "fstrim", "/srv/data")
+			}
+		})
+		Expect(report.Errors).To(BeZero())
+		world.expectNothingOf(takeOver...)
+		Expect(world.oracle.Identical(ctx)).To(Succeed())
+	}, SpecTimeout(specLimit))
 })
 
 // fallBehind makes the Secondary lack some data, and lets it come back to a resync that

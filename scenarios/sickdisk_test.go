@@ -7,10 +7,29 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"gemel/lab/drive/faults"
 	"gemel/node/replicator/control"
 )
 
 var _ = Describe("Sick disks", Label("full"), func() {
+	It("the Primary's disk is gone while a client writes: the volume goes on through the other's and is handed over, the client "+
+		"sees no error; then the disk is replaced and filled whole", func(ctx SpecContext) {
+		primary, secondary := world.sides(ctx)
+		report := world.underLoad(ctx, func() {
+			_, err := world.lab.FailDisk(ctx, primary, faults.Fault{Kind: faults.Gone})
+			Expect(err).NotTo(HaveOccurred())
+			world.awaitServing(ctx, secondary, 30*time.Second)
+			world.awaitDisk(ctx, primary, control.Diskless)
+		})
+		Expect(report.Errors).To(BeZero())
+		Expect(longest(report)).To(BeNumerically("<=", failOverLimit))
+		world.expectEvents(ctx, primary, "disk.remote", "leaving")
+		world.expectNothingOf("letting-go", "failure.major")
+		world.yank(ctx, primary) // with the disk inside it would not have to be switched off
+		world.fillBlank(ctx, primary)
+		Expect(world.primary(ctx)).To(Equal(secondary))
+	}, SpecTimeout(specLimit))
+
 	It("the Primary's disk answers nothing any more while a client writes: it lets go, the other serves, and nothing is lost",
 		func(ctx SpecContext) {
 			primary, secondary := world.sides(ctx)
