@@ -47,7 +47,10 @@ type omitted struct {
 // leaveOut takes the end of a copy that failed at r.
 func (c *Core) leaveOut(now time.Duration, r block.Range, where side) {
 	u := &c.omitted
-	u.bytes += r.Len
+	var tried, failed int64 // a write over it that failed as well marked it anew
+	u.again, tried = without(u.again, r)
+	u.blocks, failed = without(u.blocks, r)
+	u.bytes += r.Len - tried - failed
 	if r.Len > block.Size {
 		half := (r.Len/2 + block.Size - 1) / block.Size * block.Size
 		u.again = append(u.again, block.Range{Off: r.Off + half, Len: r.Len - half}, block.Range{Off: r.Off, Len: half})

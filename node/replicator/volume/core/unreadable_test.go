@@ -185,3 +185,18 @@ func TestWhatTheTargetCannotWriteIsLeftOut(t *testing.T) {
 		t.Errorf("shown: %+v", v)
 	}
 }
+
+// TestBlocksLeftOutTwiceCountOnce: a write over a block that was left out failed as
+// well, so the block is marked again, tried, and left out once more.
+func TestBlocksLeftOutTwiceCountOnce(t *testing.T) {
+	c := &Core{}
+	for range 2 {
+		c.leaveOut(0, block.Range{Off: 4 * block.Size, Len: 2 * block.Size}, there)
+		for r, ok := c.omitted.next(block.Size); ok; r, ok = c.omitted.next(block.Size) {
+			c.leaveOut(0, r, there)
+		}
+	}
+	if got := c.omitted.bytes; got != 2*block.Size {
+		t.Errorf("%d bytes are left out", got)
+	}
+}
