@@ -1,6 +1,9 @@
 package sim
 
-import "gemel/node/block"
+import (
+	"gemel/node/block"
+	"gemel/node/replicator/volume/core"
+)
 
 // sicken lets a disk do what disks do; false: it would cost the only copy.
 func (w *world) sicken(b *box, f Fault) bool {
@@ -46,11 +49,12 @@ func (b *box) spoil(n int) bool {
 	return true
 }
 
-// cure ends what only the other disk can mend, when that does not have it.
+// cure ends what only the other disk can mend, when that does not have it, or
+// when the first look at it would take the replica out of service.
 func (w *world) cure() {
 	for _, b := range w.boxes {
 		b.misses = 0
-		if w.whole() == nil {
+		if w.whole() == nil || w.plan.OnError == core.Detach {
 			b.disk.Mend(0, blocks*blockSize)
 		}
 	}
